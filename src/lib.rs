@@ -1,0 +1,9 @@
+//! Chancery, a certificate authority that services and people use over HTTP.
+//!
+//! The same word in three folders is deliberate: `x509/crl.rs` is bytes, `ca/crl.rs` is behaviour, `protocols/crl.rs` is HTTP.
+//! Arrows run one way: `protocols -> ca -> {policy, x509, Storage, Signer}`; see docs/architecture.md.
+
+pub mod error;
+pub mod tasks;
+
+pub use error::{Error, ErrorKind, Result};

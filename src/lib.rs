@@ -5,6 +5,7 @@
 
 pub mod environment;
 pub mod error;
+pub mod policy;
 pub mod tasks;
 pub mod x509;
 

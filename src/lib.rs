@@ -6,6 +6,8 @@
 pub mod environment;
 pub mod error;
 pub mod policy;
+pub mod signer;
+pub mod storage;
 pub mod tasks;
 pub mod x509;
 

@@ -1,0 +1,16 @@
+DROP TABLE settings;
+DROP TABLE generation;
+DROP TABLE leases;
+DROP TABLE audit_events;
+DROP TABLE audit_chains;
+DROP TABLE api_tokens;
+DROP TABLE profile_versions;
+DROP TABLE profiles;
+DROP TABLE crls;
+DROP TABLE blocked_keys;
+DROP TABLE idempotency_keys;
+DROP TABLE certificate_labels;
+DROP TABLE certificate_names;
+DROP TABLE issuers;
+DROP TABLE certificates;
+DROP TABLE ca_keys;

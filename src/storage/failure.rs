@@ -1,0 +1,58 @@
+//! Database errors in the words of the crate: away for a while, or a defect. Which unique violation is an outcome is decided where it happens.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+use crate::error::{Error, ErrorKind};
+
+/// Seconds after which a request that met an absent database may succeed.
+pub(super) const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// Messages of conditions that pass, for which diesel has no kind of its own.
+const PASSING: [&str; 9] = [
+    "database is locked",
+    "database table is locked",
+    "database or disk is full",
+    "canceling statement due to",
+    "terminating connection",
+    "deadlock detected",
+    "the database system is",
+    "remaining connection slots",
+    "too many clients",
+];
+
+/// Makes the error for a database that cannot be reached now.
+pub(super) fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(ErrorKind::Unavailable, "the database is not available")
+        .with_retry_after(RETRY_AFTER_SECONDS)
+        .with_source(source)
+}
+
+/// Makes the error for a call after `close`.
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::Unavailable, "the service is stopping").with_retry_after(RETRY_AFTER_SECONDS)
+}
+
+/// Makes the error for more waiting writes than the queue holds.
+pub(super) fn overloaded() -> Error {
+    Error::new(ErrorKind::Unavailable, "too many writes wait for the database").with_retry_after(1)
+}
+
+impl From<DieselError> for Error {
+    fn from(error: DieselError) -> Self {
+        let passing = match &error {
+            DieselError::DatabaseError(
+                DatabaseErrorKind::UnableToSendCommand
+                | DatabaseErrorKind::ClosedConnection
+                | DatabaseErrorKind::ReadOnlyTransaction
+                | DatabaseErrorKind::SerializationFailure,
+                _,
+            )
+            | DieselError::BrokenTransactionManager => true,
+            DieselError::DatabaseError(_, information) => {
+                PASSING.iter().any(|message| information.message().contains(message))
+            }
+            _ => false,
+        };
+        if passing { unavailable(error) } else { Self::internal("the database refused a statement").with_source(error) }
+    }
+}

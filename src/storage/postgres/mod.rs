@@ -1,0 +1,245 @@
+//! PostgreSQL: a pool for reading and single writes, and two writers with connections of their own for grouped commits.
+//!
+//! An operation runs on a task of its own, so that it ends its transaction though its caller be gone.
+
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use diesel::ConnectionError;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
+
+use self::connect::Connector;
+use super::audit_chain::CHAINS;
+use super::group_commit::{Queue, Waiting, Write, answered};
+use super::{DatabaseOptions, PoolStatus, Recorded, failure};
+use crate::error::{Error, ErrorKind, Result};
+
+mod columns;
+mod connect;
+mod dialect;
+#[allow(clippy::duplicate_mod, reason = "compiled once per backend, each with its own connection type")]
+#[path = "../dispatch.rs"]
+mod dispatch;
+mod migration;
+#[allow(clippy::duplicate_mod, reason = "compiled once per backend, each with its own connection type")]
+#[path = "../queries/mod.rs"]
+mod queries;
+mod session;
+mod tls;
+mod writer;
+
+pub(super) use migration::migrate;
+
+/// The connection that the shared queries are compiled for.
+type Connection = AsyncPgConnection;
+/// The backend that the shared queries are compiled for.
+type Backend = diesel::pg::Pg;
+
+/// How many writers commit groups: while one waits for the disk, the other fills its transaction.
+const WRITERS: usize = 2;
+/// How long a caller waits beyond the statement timeout.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An open PostgreSQL database.
+pub(super) struct Database {
+    pool: Pool<Connection>,
+    waiting: Arc<AtomicUsize>,
+    queue: Queue<Waiting>,
+    writers: Mutex<Vec<JoinHandle<()>>>,
+    limits: Limits,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    connect: Duration,
+    operation: Duration,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("status", &self.status()).field("limits", &self.limits).finish()
+    }
+}
+
+impl Database {
+    /// Runs the pending migrations and connects.
+    pub(super) async fn open(options: &DatabaseOptions) -> Result<Self> {
+        let connector = Arc::new(Connector::new(options)?);
+        migration::run(&connector).await?;
+        let limits =
+            Limits { connect: options.connect_timeout, operation: options.statement_timeout.saturating_add(PATIENCE) };
+        let (queue, jobs) = Queue::new();
+        let jobs = Arc::new(tokio::sync::Mutex::new(jobs));
+        let writers = (0..WRITERS)
+            .map(|_| {
+                let writer = writer::Writer::new(Arc::clone(&connector), limits.operation);
+                tokio::spawn(writer.run(Arc::clone(&jobs)))
+            })
+            .collect();
+        Ok(Self {
+            pool: pool(connector, options.connections.max(1))?,
+            waiting: Arc::default(),
+            queue,
+            writers: Mutex::new(writers),
+            limits,
+        })
+    }
+
+    /// Runs a reading operation.
+    async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.run(Some(self.limits.operation), work).await
+    }
+
+    /// Runs a reading operation of many statements; each of them is bounded by the server.
+    async fn read_long<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.run(None, work).await
+    }
+
+    /// Runs a writing operation in a transaction of its own.
+    async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.run(Some(self.limits.operation), |connection| transaction(connection, work).boxed()).await
+    }
+
+    async fn run<T, F>(&self, limit: Option<Duration>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        let (pool, waiting, connect) = (self.pool.clone(), Arc::clone(&self.waiting), self.limits.connect);
+        let operation = async move {
+            let mut connection = acquire(&pool, &waiting, connect).await?;
+            let outcome = match limit {
+                None => work(&mut connection).await,
+                Some(limit) => match tokio::time::timeout(limit, work(&mut connection)).await {
+                    Ok(outcome) => outcome,
+                    Err(elapsed) => {
+                        // Nobody knows what state the connection is in.
+                        drop(Object::take(connection));
+                        return Err(failure::unavailable(elapsed));
+                    }
+                },
+            };
+            judged(&mut connection, outcome).await
+        };
+        tokio::spawn(operation)
+            .await
+            .map_err(|error| Error::internal("a database operation did not finish").with_source(error))?
+    }
+
+    /// Puts a write into the queue for the next group.
+    async fn enqueue(&self, write: Write) -> Result<Recorded> {
+        let (waiting, result) = Waiting::new(write);
+        self.queue.put(waiting).await?;
+        // The group before it, its own, and a reconnect between them.
+        answered(result, self.limits.operation.saturating_mul(3)).await
+    }
+
+    fn status(&self) -> PoolStatus {
+        let status = self.pool.status();
+        PoolStatus {
+            size: status.max_size,
+            in_use: status.size.saturating_sub(status.available),
+            waiting: self.waiting.load(Ordering::Relaxed),
+        }
+    }
+
+    async fn finish(&self) {
+        self.queue.close();
+        let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
+        for writer in writers {
+            if let Err(error) = writer.await {
+                tracing::error!(%error, "a PostgreSQL writer ended without finishing");
+            }
+        }
+        self.pool.close();
+    }
+}
+
+fn pool(connector: Arc<Connector>, size: usize) -> Result<Pool<Connection>> {
+    let mut config = ManagerConfig::default();
+    // A connection that the server closed is seen without asking it.
+    config.recycling_method = RecyclingMethod::Fast;
+    config.custom_setup = Box::new(move |_url| {
+        let connector = Arc::clone(&connector);
+        async move {
+            connector.diesel().await.map_err(|error| {
+                let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+                ConnectionError::BadConnection(format!("{error}{cause}"))
+            })
+        }
+        .boxed()
+    });
+    let manager = AsyncDieselConnectionManager::<Connection>::new_with_config(String::new(), config);
+    Pool::builder(manager)
+        .max_size(size)
+        .build()
+        .map_err(|error| Error::internal("the connection pool cannot be made").with_source(error))
+}
+
+async fn acquire(pool: &Pool<Connection>, waiting: &AtomicUsize, limit: Duration) -> Result<Object<Connection>> {
+    waiting.fetch_add(1, Ordering::Relaxed);
+    let acquired = tokio::time::timeout(limit, pool.get()).await;
+    waiting.fetch_sub(1, Ordering::Relaxed);
+    match acquired {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(_)) if pool.is_closed() => Err(failure::closed()),
+        Ok(Err(error)) => Err(failure::unavailable(error)),
+        Err(elapsed) => Err(failure::unavailable(elapsed)),
+    }
+}
+
+async fn transaction<T, F>(connection: &mut Connection, work: F) -> Result<T>
+where
+    T: Send,
+    F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send,
+{
+    AnsiTransactionManager::begin_transaction(connection).await?;
+    match work(connection).await {
+        Ok(value) => {
+            AnsiTransactionManager::commit_transaction(connection).await?;
+            Ok(value)
+        }
+        Err(error) => {
+            // The first error is the cause; a connection that cannot roll back is not used again.
+            if let Err(second) = AnsiTransactionManager::rollback_transaction(connection).await {
+                tracing::warn!(error = %second, "a transaction could not be rolled back");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Tells a database that went away from one that refuses: the server's last words may be in any language, so the connection is asked.
+async fn judged<T>(connection: &mut Connection, outcome: Result<T>) -> Result<T> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::Internal && connection.batch_execute("SELECT 1").await.is_err() => {
+            Err(failure::unavailable(error))
+        }
+        judged => judged,
+    }
+}
+
+/// Picks a chain to wait for when every chain is taken: each caller another one.
+fn some_chain() -> i32 {
+    static NEXT: AtomicI32 = AtomicI32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed).rem_euclid(CHAINS)
+}

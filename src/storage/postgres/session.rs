@@ -1,0 +1,315 @@
+//! A writer's connection with its prepared statements, and one attempt to commit a group on it.
+//!
+//! Statements are sent without waiting for one another's answers (pipelining): a group costs two round trips, three when a claim lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::{try_join, try_join4, try_join5};
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Row, Statement};
+
+use super::columns::{CertificateColumns, ClaimColumns, EventColumns, Parameters};
+use super::some_chain;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::Recorded;
+use crate::storage::audit_chain::ChainHead;
+use crate::storage::group_commit::{CertificateWrite, Waiting};
+use crate::storage::rows::IdempotencyRow;
+
+type Database<T> = std::result::Result<T, tokio_postgres::Error>;
+
+/// What became of each member of a group.
+pub(super) type Outcomes = Vec<Result<Recorded>>;
+
+/// A group of which nobody knows yet whether it was committed: the end of its chain, which tells, and what to answer then.
+#[derive(Debug)]
+pub(super) struct Undecided {
+    pub(super) head: ChainHead,
+    pub(super) outcomes: Outcomes,
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The database or a value was refused; nothing was written.
+    Refused(Error),
+    /// The connection was lost.
+    Lost(tokio_postgres::Error),
+}
+
+/// A connection with its statements.
+#[derive(Debug)]
+pub(super) struct Session {
+    client: Client,
+    driver: JoinHandle<()>,
+    take_rows: Statement,
+    take_chain: Statement,
+    wait_for_chain: Statement,
+    claim: Statement,
+    holders: Statement,
+    certificates: Statement,
+    names: Statement,
+    labels: Statement,
+    events: Statement,
+    move_head: Statement,
+    find_link: Statement,
+}
+
+const TAKE_ROWS: &str = "SELECT nextval(pg_get_serial_sequence('certificates', 'id')) FROM generate_series(1, $1::int)";
+const TAKE_CHAIN: &str = "SELECT id, sequence, hash FROM audit_chains ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED";
+const WAIT_FOR_CHAIN: &str = "SELECT id, sequence, hash FROM audit_chains WHERE id = $1 FOR UPDATE";
+const CLAIM: &str = "INSERT INTO idempotency_keys (caller, key, request_sha256, expires_at, serial) \
+    SELECT * FROM UNNEST($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bytea[]) \
+    ON CONFLICT (caller, key) DO UPDATE SET request_sha256 = excluded.request_sha256, expires_at = excluded.expires_at, \
+    serial = excluded.serial, key_encryption_key_id = NULL, sealed = NULL \
+    WHERE idempotency_keys.expires_at <= $6 RETURNING caller, key";
+const HOLDERS: &str = "SELECT caller, key, request_sha256, expires_at, serial, key_encryption_key_id, sealed \
+    FROM idempotency_keys WHERE (caller, key) IN (SELECT * FROM UNNEST($1::text[], $2::text[]))";
+const CERTIFICATES: &str = "INSERT INTO certificates (id, serial, issuer_id, profile, profile_version, requester, source, \
+    subject, key_algorithm, spki_sha256, fingerprint_sha256, not_before, not_after, issued_at, labels, der) \
+    SELECT * FROM UNNEST($1::bigint[], $2::bytea[], $3::int[], $4::text[], $5::int[], $6::text[], $7::smallint[], \
+    $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::bytea[])";
+const NAMES: &str = "INSERT INTO certificate_names (certificate_id, type, search_key) \
+    SELECT * FROM UNNEST($1::bigint[], $2::smallint[], $3::text[])";
+const LABELS: &str = "INSERT INTO certificate_labels (certificate_id, key, value) \
+    SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::text[])";
+const EVENTS: &str = "INSERT INTO audit_events (chain, sequence, occurred_at, actor, action, outcome, object, bytes, hash) \
+    SELECT $1::int, * FROM UNNEST($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::smallint[], $7::text[], \
+    $8::bytea[], $9::bytea[])";
+const MOVE_HEAD: &str = "UPDATE audit_chains SET sequence = $2, hash = $3 WHERE id = $1";
+const FIND_LINK: &str = "SELECT hash FROM audit_events WHERE chain = $1 AND sequence = $2";
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A statement that still runs must not outlive the session.
+        self.driver.abort();
+    }
+}
+
+impl Session {
+    /// Prepares the statements.
+    pub(super) async fn new(client: Client, driver: JoinHandle<()>) -> Database<Self> {
+        let prepare = |sql: &'static str| client.prepare(sql);
+        let (take_rows, take_chain, wait_for_chain, claim, holders) = try_join5(
+            prepare(TAKE_ROWS),
+            prepare(TAKE_CHAIN),
+            prepare(WAIT_FOR_CHAIN),
+            prepare(CLAIM),
+            prepare(HOLDERS),
+        )
+        .await?;
+        let (certificates, names, labels, events) =
+            try_join4(prepare(CERTIFICATES), prepare(NAMES), prepare(LABELS), prepare(EVENTS)).await?;
+        let (move_head, find_link) = try_join(prepare(MOVE_HEAD), prepare(FIND_LINK)).await?;
+        Ok(Self {
+            client,
+            driver,
+            take_rows,
+            take_chain,
+            wait_for_chain,
+            claim,
+            holders,
+            certificates,
+            names,
+            labels,
+            events,
+            move_head,
+            find_link,
+        })
+    }
+
+    /// Whether the connection is known to be gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Ends a transaction that failed.
+    pub(super) async fn roll_back(&self) -> Database<()> {
+        self.client.batch_execute("ROLLBACK").await
+    }
+
+    /// Whether the last link of an undecided group was committed. The head's lock is held by a commit that is still under way.
+    pub(super) async fn was_committed(&self, head: &ChainHead) -> Database<bool> {
+        self.client.batch_execute("BEGIN").await?;
+        self.client.query(&self.wait_for_chain, &[&head.chain]).await?;
+        let parameters: Parameters<'_> = vec![&head.chain, &head.sequence];
+        let found = self.client.query_opt(&self.find_link, &parameters).await?;
+        self.roll_back().await?;
+        found.map_or(Ok(false), |row| Ok(row.try_get::<_, Vec<u8>>(0)? == head.hash))
+    }
+
+    /// Writes a group in one transaction and commits it. From the moment a commit may have been sent, `undecided` tells of it.
+    pub(super) async fn commit(
+        &self,
+        group: &[Waiting],
+        undecided: &mut Option<Undecided>,
+    ) -> std::result::Result<Outcomes, Failure> {
+        let claims = distinct_claims(group);
+        let certificates = group.iter().filter(|waiting| waiting.write.certificate.is_some()).count();
+        let count = i32::try_from(certificates).unwrap_or(i32::MAX);
+        let row_count: Parameters<'_> = vec![&count];
+        // Claims before the chain: all transactions take their locks in this order.
+        let (_began, won, rows, chains) = try_join4(
+            self.client.batch_execute("BEGIN"),
+            self.query_if(&self.claim, claims.parameters()),
+            self.query_if(&self.take_rows, (count > 0).then(|| row_count.clone())),
+            self.client.query(&self.take_chain, &[]),
+        )
+        .await?;
+        let head = match chains.first() {
+            Some(row) => chain_head(row)?,
+            None => {
+                let chain = some_chain();
+                chain_head(&self.client.query_one(&self.wait_for_chain, &[&chain]).await?)?
+            }
+        };
+        let won = won
+            .iter()
+            .map(|row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?)))
+            .collect::<Database<BTreeSet<_>>>()?;
+        let decisions = Decisions::new(group, won);
+        let holders = if decisions.lost { self.find_holders(&claims).await? } else { BTreeMap::new() };
+        let ids = rows.iter().map(|row| row.try_get::<_, i64>(0)).collect::<Database<Vec<_>>>()?;
+
+        let mut certificates = CertificateColumns::default();
+        let mut events = EventColumns::new(head);
+        let mut ids = ids.into_iter();
+        for (waiting, wins) in group.iter().zip(&decisions.wins) {
+            if !wins {
+                continue;
+            }
+            if let Some(CertificateWrite { certificate, .. }) = &waiting.write.certificate {
+                let id =
+                    ids.next().ok_or_else(|| Failure::Refused(Error::internal("the sequence gave too few rows")))?;
+                certificates.push(id, certificate).map_err(Failure::Refused)?;
+            }
+            events.push(&waiting.write.audit);
+        }
+        let outcomes = || decisions.outcomes(group, &holders);
+        if events.parameters().is_some() {
+            *undecided = Some(Undecided { head: events.head.clone(), outcomes: outcomes() });
+        }
+        let head_parameters = events.parameters().map(|_events| events.head_parameters());
+        try_join4(
+            self.execute_if(&self.certificates, certificates.parameters()),
+            try_join(
+                self.execute_if(&self.names, certificates.names.parameters()),
+                self.execute_if(&self.labels, certificates.certificate_labels.parameters()),
+            ),
+            try_join(
+                self.execute_if(&self.events, events.parameters()),
+                self.execute_if(&self.move_head, head_parameters),
+            ),
+            // If a statement before it fails, the server answers this with a rollback, and the failure is what is seen here.
+            self.client.batch_execute("COMMIT"),
+        )
+        .await?;
+        Ok(outcomes())
+    }
+
+    async fn query_if(&self, statement: &Statement, parameters: Option<Parameters<'_>>) -> Database<Vec<Row>> {
+        match parameters {
+            Some(parameters) => self.client.query(statement, &parameters).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn execute_if(&self, statement: &Statement, parameters: Option<Parameters<'_>>) -> Database<u64> {
+        match parameters {
+            Some(parameters) => self.client.execute(statement, &parameters).await,
+            None => Ok(0),
+        }
+    }
+
+    async fn find_holders(&self, claims: &ClaimColumns<'_>) -> Database<BTreeMap<(String, String), IdempotencyRow>> {
+        let rows = self.client.query(&self.holders, &claims.key_parameters()).await?;
+        rows.iter()
+            .map(|row| {
+                let holder = IdempotencyRow {
+                    caller: row.try_get(0)?,
+                    key: row.try_get(1)?,
+                    request_sha256: row.try_get(2)?,
+                    expires_at: row.try_get(3)?,
+                    serial: row.try_get(4)?,
+                    key_encryption_key_id: row.try_get(5)?,
+                    sealed: row.try_get(6)?,
+                };
+                Ok(((holder.caller.clone(), holder.key.clone()), holder))
+            })
+            .collect()
+    }
+}
+
+fn chain_head(row: &Row) -> Database<ChainHead> {
+    Ok(ChainHead { chain: row.try_get(0)?, sequence: row.try_get(1)?, hash: row.try_get(2)? })
+}
+
+/// Collects the first claim of each key, in the order of the keys, so that two writers lock them in the same order.
+///
+/// The group is claimed at its earliest moment: a key that expires within the group is still held.
+fn distinct_claims(group: &[Waiting]) -> ClaimColumns<'_> {
+    let mut first: BTreeMap<(&str, &str), &IdempotencyRow> = BTreeMap::new();
+    let mut now = i64::MAX;
+    for (row, moment) in group.iter().filter_map(|waiting| waiting.write.claim()) {
+        now = now.min(moment.unix());
+        first.entry((&row.caller, &row.key)).or_insert(row);
+    }
+    let mut claims = ClaimColumns::default();
+    claims.now = now;
+    first.into_values().for_each(|row| claims.push(row));
+    claims
+}
+
+/// Which members of a group are written: all but those whose claim lost.
+struct Decisions {
+    wins: Vec<bool>,
+    lost: bool,
+}
+
+impl Decisions {
+    fn new(group: &[Waiting], mut won: BTreeSet<(String, String)>) -> Self {
+        let wins: Vec<bool> = group
+            .iter()
+            .map(|waiting| match waiting.write.claim() {
+                None => true,
+                // Taken out: of two claims of one key in a group the first wins.
+                Some((row, _now)) => won.remove(&(row.caller.clone(), row.key.clone())),
+            })
+            .collect();
+        let lost = wins.contains(&false);
+        Self { wins, lost }
+    }
+
+    fn outcomes(&self, group: &[Waiting], holders: &BTreeMap<(String, String), IdempotencyRow>) -> Outcomes {
+        let outcome = |(waiting, wins): (&Waiting, &bool)| match waiting.write.claim() {
+            Some((row, _now)) if !wins => match holders.get(&(row.caller.clone(), row.key.clone())) {
+                Some(holder) => holder.clone().into_answer().map(Recorded::Replayed),
+                // Deleted by a clean-up in between: the same request may win next time.
+                None => {
+                    Err(Error::new(ErrorKind::Unavailable, "the idempotency key is being released").with_retry_after(1))
+                }
+            },
+            _ => Ok(Recorded::Committed),
+        };
+        group.iter().zip(&self.wins).map(outcome).collect()
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(state) = error.code() else { return Self::Lost(error) };
+        // The class is the first two characters: PostgreSQL's documentation, appendix A.
+        match state.code() {
+            "57P01" | "57P02" | "57P03" | "57P05" | "25P03" => return Self::Lost(error),
+            code if code.starts_with("08") => return Self::Lost(error),
+            _ => {}
+        }
+        let passing =
+            ["53", "57", "40", "55"].iter().any(|class| state.code().starts_with(class)) || state.code() == "25006";
+        Self::Refused(if passing {
+            crate::storage::failure::unavailable(error)
+        } else {
+            Error::internal("the database refused a statement").with_source(error)
+        })
+    }
+}

@@ -1,0 +1,18 @@
+//! The queries in diesel's words, shared by the databases: each backend compiles this folder once with its own `Connection`, `Backend`
+//! and `dialect`.
+//!
+//! Every function runs on a connection it is given; those that write are called inside a transaction, which they neither begin nor end.
+
+use super::{Backend, Connection, dialect};
+
+pub(super) mod audit;
+pub(super) mod certificates;
+pub(super) mod crls;
+pub(super) mod idempotency;
+pub(super) mod issuers;
+pub(super) mod operation;
+pub(super) mod profiles;
+pub(super) mod search;
+pub(super) mod statistics;
+pub(super) mod tokens;
+pub(super) mod verification;

@@ -1,0 +1,358 @@
+//! Rows as diesel reads and writes them, and their conversion to the values of [`Storage`](super::Storage).
+//!
+//! A row that cannot be converted was not written by this service: an internal error, never a default.
+
+mod configuration;
+
+use diesel::prelude::{Insertable, Queryable, Selectable};
+use diesel::query_builder::AsChangeset;
+
+pub(super) use self::configuration::{
+    ISSUER_ACTIVE, IssuerRow, NewKeyRow, NewTokenRow, ProfileVersionRow, TokenRow, origin_code,
+};
+use super::audit_chain::{self, ChainHead, EncodedEvent, SearchColumns};
+use super::schema::{audit_chains, audit_events, certificates, crls, idempotency_keys};
+use super::{
+    CertificateRecord, CertificateState, CrlRecord, IdempotencyAnswer, IdempotencyClaim, IdempotencyResult,
+    NewCertificate, RevocationRecord, RevokedCertificate, Source, StoredAuditEvent, names,
+};
+use crate::error::{Error, Result};
+use crate::signer::sealing::Sealed;
+use crate::x509::crl::RevocationReason;
+use crate::x509::{SerialNumber, Timestamp};
+
+/// The stored number of the state `valid`; the migrations and partial indexes know it too.
+pub(super) const STATE_VALID: i16 = 0;
+/// The stored number of the state `on_hold`.
+pub(super) const STATE_ON_HOLD: i16 = 1;
+/// The stored number of the state `revoked`.
+pub(super) const STATE_REVOKED: i16 = 2;
+
+pub(super) const fn state_code(state: CertificateState) -> i16 {
+    match state {
+        CertificateState::Valid => STATE_VALID,
+        CertificateState::OnHold => STATE_ON_HOLD,
+        CertificateState::Revoked => STATE_REVOKED,
+    }
+}
+
+const fn source_code(source: Source) -> i16 {
+    match source {
+        Source::Rest => 0,
+        Source::Acme => 1,
+        Source::Internal => 2,
+    }
+}
+
+fn corrupt(what: &str, value: impl std::fmt::Display) -> Error {
+    Error::internal(format!("the database holds `{value}` as {what}, which this version does not know"))
+}
+
+pub(super) fn digest(what: &str, bytes: Vec<u8>) -> Result<[u8; 32]> {
+    let length = bytes.len();
+    bytes.try_into().map_err(|_bytes: Vec<u8>| corrupt(what, format!("{length} octets")))
+}
+
+fn sealed(key_id: Option<String>, ciphertext: Option<Vec<u8>>) -> Option<Sealed> {
+    Some(Sealed { key_encryption_key_id: key_id?, ciphertext: ciphertext? })
+}
+
+/// A certificate to be inserted.
+#[derive(Debug, Insertable)]
+#[diesel(table_name = certificates, treat_none_as_default_value = false)]
+pub(super) struct NewCertificateRow<'a> {
+    pub(super) serial: &'a [u8],
+    pub(super) issuer_id: i32,
+    pub(super) profile: &'a str,
+    pub(super) profile_version: i32,
+    pub(super) requester: &'a str,
+    pub(super) source: i16,
+    pub(super) subject: &'a str,
+    pub(super) key_algorithm: &'a str,
+    pub(super) spki_sha256: &'a [u8],
+    pub(super) fingerprint_sha256: &'a [u8],
+    pub(super) not_before: i64,
+    pub(super) not_after: i64,
+    pub(super) issued_at: i64,
+    pub(super) labels: Option<String>,
+    pub(super) der: &'a [u8],
+}
+
+impl<'a> NewCertificateRow<'a> {
+    pub(super) fn new(certificate: &'a NewCertificate, issuer_id: i32) -> Result<Self> {
+        Ok(Self {
+            serial: certificate.serial.as_bytes(),
+            issuer_id,
+            profile: &certificate.profile,
+            profile_version: certificate.profile_version,
+            requester: &certificate.requester,
+            source: source_code(certificate.source),
+            subject: &certificate.subject,
+            key_algorithm: &certificate.key_algorithm,
+            spki_sha256: &certificate.spki_sha256,
+            fingerprint_sha256: &certificate.fingerprint_sha256,
+            not_before: certificate.not_before.unix(),
+            not_after: certificate.not_after.unix(),
+            issued_at: certificate.issued_at.unix(),
+            labels: names::encode_labels(&certificate.labels)?,
+            der: &certificate.der,
+        })
+    }
+}
+
+/// A certificate as read.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = certificates)]
+pub(super) struct CertificateRow {
+    id: i64,
+    serial: Vec<u8>,
+    issuer_id: i32,
+    profile: String,
+    profile_version: i32,
+    requester: String,
+    source: i16,
+    subject: String,
+    key_algorithm: String,
+    spki_sha256: Vec<u8>,
+    fingerprint_sha256: Vec<u8>,
+    not_before: i64,
+    not_after: i64,
+    issued_at: i64,
+    labels: Option<String>,
+    state: i16,
+    revoked_at: Option<i64>,
+    revocation_reason: Option<i16>,
+    invalidity_date: Option<i64>,
+    der: Vec<u8>,
+}
+
+/// Reads the columns that say why and when; `None` for a valid certificate.
+pub(super) fn revocation(
+    revoked_at: Option<i64>,
+    reason: Option<i16>,
+    invalidity_date: Option<i64>,
+) -> Result<Option<RevocationRecord>> {
+    let (Some(revoked_at), Some(code)) = (revoked_at, reason) else { return Ok(None) };
+    let reason = u8::try_from(code)
+        .map_err(|error| corrupt("a revocation reason", code).with_source(error))
+        .and_then(|code| RevocationReason::from_code(code).ok_or_else(|| corrupt("a revocation reason", code)))?;
+    Ok(Some(RevocationRecord {
+        reason,
+        revoked_at: Timestamp::from_unix(revoked_at),
+        invalidity_date: invalidity_date.map(Timestamp::from_unix),
+    }))
+}
+
+impl CertificateRow {
+    pub(super) fn issuer_id(&self) -> i32 {
+        self.issuer_id
+    }
+
+    pub(super) fn spki_sha256(&self) -> &[u8] {
+        &self.spki_sha256
+    }
+
+    pub(super) fn into_record(self) -> Result<CertificateRecord> {
+        let state = match self.state {
+            STATE_VALID => CertificateState::Valid,
+            STATE_ON_HOLD => CertificateState::OnHold,
+            STATE_REVOKED => CertificateState::Revoked,
+            other => return Err(corrupt("a certificate's state", other)),
+        };
+        let source = match self.source {
+            0 => Source::Rest,
+            1 => Source::Acme,
+            2 => Source::Internal,
+            other => return Err(corrupt("a certificate's source", other)),
+        };
+        let labels = match self.labels {
+            None => std::collections::BTreeMap::new(),
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|error| Error::internal("stored labels cannot be decoded").with_source(error))?,
+        };
+        Ok(CertificateRecord {
+            id: self.id,
+            serial: SerialNumber::from_bytes(&self.serial)?,
+            issuer_id: self.issuer_id,
+            profile: self.profile,
+            profile_version: self.profile_version,
+            requester: self.requester,
+            source,
+            subject: self.subject,
+            key_algorithm: self.key_algorithm,
+            spki_sha256: digest("a key's digest", self.spki_sha256)?,
+            fingerprint_sha256: digest("a fingerprint", self.fingerprint_sha256)?,
+            not_before: Timestamp::from_unix(self.not_before),
+            not_after: Timestamp::from_unix(self.not_after),
+            issued_at: Timestamp::from_unix(self.issued_at),
+            labels,
+            state,
+            revocation: revocation(self.revoked_at, self.revocation_reason, self.invalidity_date)?,
+            der: self.der,
+        })
+    }
+}
+
+/// A certificate of a CRL as read: row, serial, time, reason, invalidity date.
+pub(super) type RevokedRow = (i64, Vec<u8>, Option<i64>, Option<i16>, Option<i64>);
+
+pub(super) fn revoked_certificate(row: RevokedRow) -> Result<RevokedCertificate> {
+    let (id, serial, revoked_at, reason, invalidity_date) = row;
+    let revocation = revocation(revoked_at, reason, invalidity_date)?
+        .ok_or_else(|| Error::internal("a revoked certificate has no time of revocation"))?;
+    Ok(RevokedCertificate { id, serial: SerialNumber::from_bytes(&serial)?, revocation })
+}
+
+/// An idempotency key, read and written.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = idempotency_keys, primary_key(caller, key))]
+#[diesel(treat_none_as_default_value = false, treat_none_as_null = true)]
+pub(super) struct IdempotencyRow {
+    pub(super) caller: String,
+    pub(super) key: String,
+    pub(super) request_sha256: Vec<u8>,
+    pub(super) expires_at: i64,
+    pub(super) serial: Option<Vec<u8>>,
+    pub(super) key_encryption_key_id: Option<String>,
+    pub(super) sealed: Option<Vec<u8>>,
+}
+
+impl IdempotencyRow {
+    pub(super) fn new(claim: &IdempotencyClaim, result: IdempotencyResult) -> Self {
+        let (serial, sealed) = match result {
+            IdempotencyResult::Certificate(serial) => (Some(serial.as_bytes().to_vec()), None),
+            IdempotencyResult::Sealed(sealed) => (None, Some(sealed)),
+        };
+        let (key_encryption_key_id, sealed) =
+            sealed.map_or((None, None), |sealed| (Some(sealed.key_encryption_key_id), Some(sealed.ciphertext)));
+        Self {
+            caller: claim.caller.clone(),
+            key: claim.key.clone(),
+            request_sha256: claim.request_sha256.to_vec(),
+            expires_at: claim.expires_at.unix(),
+            serial,
+            key_encryption_key_id,
+            sealed,
+        }
+    }
+
+    pub(super) fn into_answer(self) -> Result<IdempotencyAnswer> {
+        let result = match (self.serial, sealed(self.key_encryption_key_id, self.sealed)) {
+            (Some(serial), None) => IdempotencyResult::Certificate(SerialNumber::from_bytes(&serial)?),
+            (None, Some(sealed)) => IdempotencyResult::Sealed(sealed),
+            _ => return Err(Error::internal("a stored idempotency key has no single result")),
+        };
+        Ok(IdempotencyAnswer { request_sha256: digest("a request's digest", self.request_sha256)?, result })
+    }
+}
+
+/// A CRL as read.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = crls)]
+pub(super) struct CrlRow {
+    issuer_id: i32,
+    number: i64,
+    this_update: i64,
+    next_update: i64,
+    revocations: i64,
+    der: Vec<u8>,
+}
+
+impl From<CrlRow> for CrlRecord {
+    fn from(row: CrlRow) -> Self {
+        Self {
+            issuer_id: row.issuer_id,
+            number: row.number,
+            this_update: Timestamp::from_unix(row.this_update),
+            next_update: Timestamp::from_unix(row.next_update),
+            revocations: row.revocations,
+            der: row.der,
+        }
+    }
+}
+
+/// The head of an audit chain as read.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = audit_chains)]
+pub(super) struct ChainRow {
+    id: i32,
+    sequence: i64,
+    hash: Vec<u8>,
+}
+
+impl From<ChainRow> for ChainHead {
+    fn from(row: ChainRow) -> Self {
+        Self { chain: row.id, sequence: row.sequence, hash: row.hash }
+    }
+}
+
+/// An audit event to be inserted.
+#[derive(Debug, Insertable)]
+#[diesel(table_name = audit_events)]
+pub(super) struct NewAuditRow<'a> {
+    chain: i32,
+    sequence: i64,
+    occurred_at: i64,
+    actor: &'a str,
+    action: &'a str,
+    outcome: i16,
+    object: &'a str,
+    bytes: &'a [u8],
+    hash: Vec<u8>,
+}
+
+impl<'a> NewAuditRow<'a> {
+    /// Links an event to the end of a chain, whose head moves on.
+    pub(super) fn link(event: &'a EncodedEvent, head: &mut ChainHead) -> Self {
+        let (sequence, hash) = head.append(&event.bytes);
+        Self {
+            chain: head.chain,
+            sequence,
+            occurred_at: event.columns.occurred_at,
+            actor: &event.columns.actor,
+            action: &event.columns.action,
+            outcome: event.columns.outcome,
+            object: &event.columns.object,
+            bytes: &event.bytes,
+            hash,
+        }
+    }
+}
+
+/// An audit event as read.
+#[derive(Debug, Queryable, Selectable)]
+#[diesel(table_name = audit_events)]
+pub(super) struct AuditRow {
+    pub(super) id: i64,
+    pub(super) chain: i32,
+    pub(super) sequence: i64,
+    occurred_at: i64,
+    actor: String,
+    action: String,
+    outcome: i16,
+    object: String,
+    pub(super) bytes: Vec<u8>,
+    pub(super) hash: Vec<u8>,
+}
+
+impl AuditRow {
+    pub(super) fn columns(&self) -> SearchColumns {
+        SearchColumns {
+            occurred_at: self.occurred_at,
+            actor: self.actor.clone(),
+            action: self.action.clone(),
+            outcome: self.outcome,
+            object: self.object.clone(),
+        }
+    }
+
+    pub(super) fn into_event(self) -> Result<StoredAuditEvent> {
+        Ok(StoredAuditEvent {
+            id: self.id,
+            chain: self.chain,
+            sequence: self.sequence,
+            event: audit_chain::decode(&self.bytes)?,
+            hash: digest("an audit event's link", self.hash)?,
+        })
+    }
+}

@@ -1,0 +1,255 @@
+//! The thread that writes: it owns the only connection that does, commits what waits in groups, and single operations one by one.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use diesel::sqlite::SqliteConnection;
+use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper};
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Connection, connection};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::audit_chain::ChainHead;
+use crate::storage::group_commit::{BATCH_LIMIT, Queue, Waiting, Write, copy_of, measure};
+use crate::storage::rows::{ChainRow, IdempotencyRow, NewAuditRow, NewCertificateRow};
+use crate::storage::schema::{
+    audit_chains, audit_events, certificate_labels, certificate_names, certificates, idempotency_keys,
+};
+use crate::storage::{NewCertificate, Recorded, names};
+use crate::x509::Timestamp;
+
+/// An operation with a transaction of its own, which answers its caller itself.
+type Operation = Box<dyn FnOnce(Result<&mut Connection>) + Send>;
+
+enum Job {
+    Group(Box<Waiting>),
+    Single(Operation),
+}
+
+/// The entrance to the writer's thread.
+pub(super) struct Writer {
+    queue: Queue<Job>,
+    finished: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Writer")
+    }
+}
+
+impl Writer {
+    /// Opens the connection and starts the thread.
+    pub(super) async fn start(path: PathBuf) -> Result<Self> {
+        let connection = {
+            let path = path.clone();
+            crate::tasks::spawn_blocking(move || connection::open_writer(&path)).await?
+        };
+        let (queue, jobs) = Queue::new();
+        let (finish, finished) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || {
+                work(&path, connection, jobs);
+                // Nobody waits for the end unless the storage is being closed.
+                let _closing = finish.send(());
+            })
+            .map_err(|error| Error::internal("the SQLite writer's thread cannot be started").with_source(error))?;
+        Ok(Self { queue, finished: Mutex::new(Some(finished)) })
+    }
+
+    /// Queues a write for the next group.
+    pub(super) async fn group(&self, waiting: Waiting) -> Result<()> {
+        self.queue.put(Job::Group(Box::new(waiting))).await
+    }
+
+    /// Queues a single operation.
+    pub(super) async fn run(&self, operation: Operation) -> Result<()> {
+        self.queue.put(Job::Single(operation)).await
+    }
+
+    /// Admits nothing more and waits until what was accepted is done.
+    pub(super) async fn close(&self) {
+        self.queue.close();
+        let finished = self.finished.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(finished) = finished
+            && finished.await.is_err()
+        {
+            tracing::error!("the SQLite writer ended without finishing");
+        }
+    }
+}
+
+/// The thread: takes what waits, writes it, until the queue is closed and empty.
+fn work(path: &Path, connection: Connection, mut jobs: mpsc::Receiver<Job>) {
+    let mut kept = Some(connection);
+    while let Some(first) = jobs.blocking_recv() {
+        let mut group = Vec::new();
+        let mut operations = Vec::new();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Group(waiting) => group.push(*waiting),
+                Job::Single(operation) => operations.push(operation),
+            }
+            let taken = group.len() + operations.len();
+            next = if taken < BATCH_LIMIT { jobs.try_recv().ok() } else { None };
+        }
+        if !group.is_empty() {
+            with_connection(path, &mut kept, group, commit_group, |group, error| {
+                for waiting in group {
+                    waiting.answer(Err(copy_of(error)));
+                }
+            });
+        }
+        for operation in operations {
+            with_connection(
+                path,
+                &mut kept,
+                operation,
+                |connection, operation| operation(Ok(connection)),
+                |operation, error| operation(Err(copy_of(error))),
+            );
+        }
+    }
+}
+
+/// Lends the connection to work; opens another one when the work panicked or left a transaction open.
+fn with_connection<T>(
+    path: &Path,
+    kept: &mut Option<Connection>,
+    job: T,
+    work: impl FnOnce(&mut Connection, T),
+    refuse: impl FnOnce(T, &Error),
+) {
+    let opened = kept.take().map_or_else(|| connection::open_writer(path), Ok);
+    let mut connection = match opened {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::error!(%error, "the SQLite writer cannot open its connection");
+            return refuse(job, &error);
+        }
+    };
+    let finished = catch_unwind(AssertUnwindSafe(|| work(&mut connection, job)));
+    if finished.is_err() {
+        tracing::error!("a write to SQLite panicked");
+    } else if connection::is_clean(&mut connection) {
+        *kept = Some(connection);
+    } else {
+        tracing::error!("a write to SQLite left its transaction open; the connection is opened anew");
+    }
+}
+
+/// Commits a group and answers each; a group that fails is written one by one, so that a bad write fails alone.
+fn commit_group(connection: &mut Connection, group: Vec<Waiting>) {
+    let (group, outcome) = commit(connection, group);
+    match outcome {
+        Ok(recorded) => {
+            for (waiting, recorded) in group.into_iter().zip(recorded) {
+                waiting.answer(Ok(recorded));
+            }
+        }
+        Err(error) if group.len() == 1 || error.kind() == ErrorKind::Unavailable => {
+            for waiting in group {
+                waiting.answer(Err(copy_of(&error)));
+            }
+        }
+        Err(_) => {
+            for waiting in group {
+                commit_group(connection, vec![waiting]);
+            }
+        }
+    }
+}
+
+/// Writes a group in one transaction. The wrapper is left aside: on the hot path it costs as much as the statements.
+fn commit(connection: &mut Connection, group: Vec<Waiting>) -> (Vec<Waiting>, Result<Vec<Recorded>>) {
+    let began = Instant::now();
+    let (group, outcome) = connection
+        .spawn_blocking(move |inner| {
+            let outcome = inner.immediate_transaction(|inner| write_group(inner, &group));
+            Ok((group, outcome))
+        })
+        .now_or_never()
+        .and_then(diesel::QueryResult::ok)
+        .unwrap_or_else(|| (Vec::new(), Err(Error::internal("an operation on SQLite waited for something else"))));
+    if outcome.is_ok() {
+        measure(group.len(), began);
+    }
+    (group, outcome)
+}
+
+fn write_group(connection: &mut SqliteConnection, group: &[Waiting]) -> Result<Vec<Recorded>> {
+    let head: ChainRow =
+        audit_chains::table.find(super::dialect::CHAIN).select(ChainRow::as_select()).first(connection)?;
+    let mut head = ChainHead::from(head);
+    let recorded =
+        group.iter().map(|waiting| write_one(connection, &waiting.write, &mut head)).collect::<Result<_>>()?;
+    diesel::update(audit_chains::table.find(head.chain))
+        .set((audit_chains::sequence.eq(head.sequence), audit_chains::hash.eq(&head.hash)))
+        .execute(connection)?;
+    Ok(recorded)
+}
+
+fn write_one(connection: &mut SqliteConnection, write: &Write, head: &mut ChainHead) -> Result<Recorded> {
+    if let Some((claim, now)) = write.claim()
+        && let Some(holder) = claim_key(connection, claim, now)?
+    {
+        return Ok(Recorded::Replayed(holder.into_answer()?));
+    }
+    if let Some(certificate) = &write.certificate {
+        insert_certificate(connection, &certificate.certificate)?;
+    }
+    diesel::insert_into(audit_events::table).values(NewAuditRow::link(&write.audit, head)).execute(connection)?;
+    Ok(Recorded::Committed)
+}
+
+/// Claims a key; answers the holder's row when it is held, and `None` when the claim won. Nobody else writes meanwhile.
+fn claim_key(
+    connection: &mut SqliteConnection,
+    claim: &IdempotencyRow,
+    now: Timestamp,
+) -> Result<Option<IdempotencyRow>> {
+    let place = idempotency_keys::table.find((&claim.caller, &claim.key));
+    let holder: Option<IdempotencyRow> = place.select(IdempotencyRow::as_select()).first(connection).optional()?;
+    match holder {
+        None => {
+            diesel::insert_into(idempotency_keys::table).values(claim).execute(connection)?;
+            Ok(None)
+        }
+        Some(holder) if holder.expires_at <= now.unix() => {
+            diesel::update(place).set(claim).execute(connection)?;
+            Ok(None)
+        }
+        held => Ok(held),
+    }
+}
+
+fn insert_certificate(connection: &mut SqliteConnection, certificate: &NewCertificate) -> Result<()> {
+    let id: i64 = diesel::insert_into(certificates::table)
+        .values(NewCertificateRow::new(certificate, certificate.issuer_id)?)
+        .returning(certificates::id)
+        .get_result(connection)?;
+    for name in &certificate.names {
+        diesel::insert_into(certificate_names::table)
+            .values((
+                certificate_names::certificate_id.eq(id),
+                certificate_names::name_type.eq(names::type_code(name.name_type())),
+                certificate_names::search_key.eq(names::search_key(name)),
+            ))
+            .execute(connection)?;
+    }
+    for (key, value) in &certificate.labels {
+        diesel::insert_into(certificate_labels::table)
+            .values((
+                certificate_labels::certificate_id.eq(id),
+                certificate_labels::key.eq(key),
+                certificate_labels::value.eq(value),
+            ))
+            .execute(connection)?;
+    }
+    Ok(())
+}

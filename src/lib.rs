@@ -3,6 +3,8 @@
 //! The same word in three folders is deliberate: `x509/crl.rs` is bytes, `ca/crl.rs` is behaviour, `protocols/crl.rs` is HTTP.
 //! Arrows run one way: `protocols -> ca -> {policy, x509, Storage, Signer}`; see docs/architecture.md.
 
+pub mod auth;
+pub mod ca;
 pub mod environment;
 pub mod error;
 pub mod policy;

@@ -1,0 +1,414 @@
+//! Issues certificates: the whole way from a request to a durably recorded certificate, top to bottom in one function.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::issuer::Issuer;
+use super::profiles::ActiveProfile;
+use super::{CertificateAuthority, CertificateView};
+use crate::auth::permission::IssueCertificates;
+use crate::auth::{Authorized, Caller};
+use crate::error::{Error, ErrorKind, Result, Violation};
+use crate::policy::{self, Adjustments, ApprovedRequest, Evaluation, IssuerLimits};
+use crate::storage::{
+    AuditOutcome, CertificateRecord, CertificateState, IdempotencyAnswer, IdempotencyClaim, IdempotencyResult,
+    Issuance, IssuerState, NewCertificate, Recorded, Source,
+};
+use crate::x509::{Certificate, CertificateRequest, SerialNumber};
+
+/// How long an idempotency key is held.
+pub(super) const IDEMPOTENCY_KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+const MAXIMUM_LABELS: usize = 32;
+const MAXIMUM_LABEL_KEY: usize = 63;
+const MAXIMUM_LABEL_VALUE: usize = 255;
+
+/// A request for a certificate, decoded by a front door.
+#[derive(Clone, Debug)]
+pub struct IssuanceRequest {
+    /// The parsed CSR.
+    pub csr: CertificateRequest,
+    /// The profile's name.
+    pub profile: String,
+    /// The issuer's name; the profile's if absent.
+    pub issuer: Option<String>,
+    /// Subject, names and validity beside the CSR.
+    pub adjustments: Adjustments,
+    /// Labels for the inventory: at most 32, keys of 1 to 63 and values of at most 255 characters.
+    pub labels: BTreeMap<String, String>,
+    /// The front door.
+    pub source: Source,
+    /// The idempotency key and the SHA-256 of the request it belongs to.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// An idempotency key with the digest of the request it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The key: 1 to 255 visible ASCII characters.
+    pub key: String,
+    /// SHA-256 over method, path, query, media type and body.
+    pub request_sha256: [u8; 32],
+}
+
+/// A certificate that was recorded, and whether this request did it.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The record.
+    pub certificate: CertificateView,
+    /// Whether an earlier request with the same idempotency key did it.
+    pub replayed: bool,
+}
+
+/// What a request would lead to.
+#[derive(Clone, Debug)]
+pub struct CheckedIssuance {
+    /// What would be signed, if no rule is broken.
+    pub certificate: Option<ApprovedRequest>,
+    /// The issuer that would sign.
+    pub issuer: String,
+    /// Every rule that is broken.
+    pub violations: Vec<Violation>,
+}
+
+/// Who asks, and how it is written down.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Purpose<'a> {
+    /// Who.
+    pub(super) caller: &'a Caller,
+    /// The audited action.
+    pub(super) action: &'static str,
+    /// The certificate that is renewed.
+    pub(super) renews: Option<&'a SerialNumber>,
+}
+
+impl CertificateAuthority {
+    /// Issues a certificate: policy, to-be-signed bytes, signature, durable record, in this order.
+    ///
+    /// # Errors
+    /// `PolicyViolation` with every violation; `Forbidden` outside the caller's grants; `NotFound` for an unknown profile or issuer;
+    /// `IdempotencyKeyReused`; `Unavailable` when the database or the key is away, and then nothing was issued.
+    pub async fn issue(
+        &self,
+        authorization: &Authorized<IssueCertificates>,
+        request: IssuanceRequest,
+    ) -> Result<Issued> {
+        let purpose = Purpose { caller: authorization.caller(), action: "certificate.issue", renews: None };
+        self.issue_audited(purpose, request).await
+    }
+
+    /// Judges a request without issuing anything.
+    ///
+    /// # Errors
+    /// As [`Self::issue`], except policy violations, which are the answer.
+    pub async fn check(
+        &self,
+        authorization: &Authorized<IssueCertificates>,
+        request: IssuanceRequest,
+    ) -> Result<CheckedIssuance> {
+        check_labels(&request.labels)?;
+        let caller = authorization.caller();
+        let profile = self.usable_profile(caller, &request.profile)?;
+        let issuer = match self.usable_issuer(caller, &profile, request.issuer.as_deref()) {
+            Ok(issuer) => issuer,
+            Err(error) if error.kind() == ErrorKind::PolicyViolation => {
+                let issuer = request.issuer.unwrap_or_default();
+                return Ok(CheckedIssuance { certificate: None, issuer, violations: error.violations().to_vec() });
+            }
+            Err(error) => return Err(error),
+        };
+        let (certificate, violations) = match self.evaluate(caller, &request, &profile, &issuer).await? {
+            Ok(approved) => (Some(approved), Vec::new()),
+            Err(violations) => (None, violations),
+        };
+        Ok(CheckedIssuance { certificate, issuer: issuer.name.clone(), violations })
+    }
+
+    /// Issues, and writes a refusal down.
+    pub(super) async fn issue_audited(&self, purpose: Purpose<'_>, request: IssuanceRequest) -> Result<Issued> {
+        let profile = shown(&request.profile);
+        let started = Instant::now();
+        match self.issue_for(purpose, request).await {
+            Ok(issued) => {
+                metrics::histogram!("chancery_issuance_duration_seconds", "profile" => profile)
+                    .record(started.elapsed());
+                Ok(issued)
+            }
+            Err(error) => {
+                // A name that is no profile's comes from outside and is no label.
+                let label =
+                    if self.active_profile(&profile).is_some() { profile.clone() } else { "unknown".to_owned() };
+                let code = error.kind().entry().code;
+                metrics::counter!("chancery_certificates_refused_total", "profile" => label, "code" => code)
+                    .increment(1);
+                let object = format!("profile:{profile}");
+                Err(self.record_refusal(purpose.caller, purpose.action, object, error).await)
+            }
+        }
+    }
+
+    async fn issue_for(&self, purpose: Purpose<'_>, request: IssuanceRequest) -> Result<Issued> {
+        let caller = purpose.caller;
+        if let Some(issued) = self.replay(caller, request.idempotency.as_ref()).await? {
+            return Ok(issued);
+        }
+        check_labels(&request.labels)?;
+        let profile = self.usable_profile(caller, &request.profile)?;
+        let issuer = self.usable_issuer(caller, &profile, request.issuer.as_deref())?;
+        let approved = self.evaluate(caller, &request, &profile, &issuer).await?.map_err(Error::policy)?;
+        let version = (profile.record.name.as_str(), profile.record.version);
+        self.sign_and_record(purpose, approved, version, &issuer, request).await
+    }
+
+    /// Signs what was approved and records it; the certificate leaves only after the commit.
+    pub(super) async fn sign_and_record(
+        &self,
+        purpose: Purpose<'_>,
+        approved: ApprovedRequest,
+        (profile, profile_version): (&str, i32),
+        issuer: &Arc<Issuer>,
+        request: IssuanceRequest,
+    ) -> Result<Issued> {
+        let caller = purpose.caller;
+        let prepared = issuer.prepare(&approved, self.new_serial()?, &self.settings)?;
+        let signed = issuer.sign(prepared).await?;
+        let certificate = Certificate::from_der(&signed.der)?;
+        let issued_at = self.clock.now();
+        let row = NewCertificate {
+            serial: signed.serial,
+            issuer_id: issuer.id,
+            profile: profile.to_owned(),
+            profile_version,
+            requester: caller.principal.name.clone(),
+            source: request.source,
+            subject: certificate.subject.to_string(),
+            names: certificate.names.clone(),
+            key_algorithm: key_algorithm(&certificate),
+            spki_sha256: certificate.public_key.spki_sha256(),
+            fingerprint_sha256: certificate.fingerprint_sha256(),
+            not_before: certificate.not_before,
+            not_after: certificate.not_after,
+            issued_at,
+            labels: request.labels,
+            der: signed.der,
+        };
+        let audit = self.event(
+            caller,
+            purpose.action,
+            AuditOutcome::Success,
+            format!("certificate:{}", row.serial),
+            issuance_details(&row, &issuer.name, purpose.renews),
+        );
+        let idempotency = request.idempotency.as_ref().map(|idempotency| IdempotencyClaim {
+            caller: caller.principal.name.clone(),
+            key: idempotency.key.clone(),
+            request_sha256: idempotency.request_sha256,
+            expires_at: issued_at + IDEMPOTENCY_KEY_LIFETIME,
+        });
+        let record = recorded(&row);
+        match (
+            self.storage.record_issuance(Issuance { certificate: row, audit, idempotency }).await?,
+            request.idempotency,
+        ) {
+            (Recorded::Committed, _) => {
+                metrics::counter!("chancery_certificates_issued_total", "profile" => profile.to_owned()).increment(1);
+                let certificate = self.view_with(record, certificate, Arc::clone(issuer));
+                Ok(Issued { certificate, replayed: false })
+            }
+            // Another request with the same key was recorded first; what was signed here is dropped and never leaves.
+            (Recorded::Replayed(answer), Some(idempotency)) => self.replayed(&answer, &idempotency).await,
+            (Recorded::Replayed(_), None) => Err(Error::internal("a request without idempotency key was replayed")),
+        }
+    }
+
+    /// Finds the answer of an earlier request with the same idempotency key.
+    pub(super) async fn replay(&self, caller: &Caller, idempotency: Option<&Idempotency>) -> Result<Option<Issued>> {
+        let Some(idempotency) = idempotency else { return Ok(None) };
+        let now = self.clock.now();
+        match self.storage.idempotent_answer(&caller.principal.name, &idempotency.key, now).await? {
+            Some(answer) => self.replayed(&answer, idempotency).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn replayed(&self, answer: &IdempotencyAnswer, idempotency: &Idempotency) -> Result<Issued> {
+        let IdempotencyResult::Certificate(serial) = &answer.result else { return Err(key_reused(&idempotency.key)) };
+        if answer.request_sha256 != idempotency.request_sha256 {
+            return Err(key_reused(&idempotency.key));
+        }
+        let record = self.storage.certificate_by_serial(serial).await?.ok_or_else(|| {
+            Error::internal(format!("the certificate `{serial}` of an idempotency key is not in the database"))
+        })?;
+        Ok(Issued { certificate: self.view(record)?, replayed: true })
+    }
+
+    /// Finds a profile that the caller may use.
+    pub(super) fn usable_profile(&self, caller: &Caller, name: &str) -> Result<ActiveProfile> {
+        let profiles = self.profiles.load();
+        let grants = &caller.principal.grants;
+        let usable = || {
+            let names = profiles.by_name.keys().filter(|name| grants.allow_profile(name));
+            names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        };
+        match profiles.by_name.get(name) {
+            Some(profile) if grants.allow_profile(name) => Ok(profile.clone()),
+            Some(_) => Err(Error::new(
+                ErrorKind::Forbidden,
+                format!("the caller's grants do not include the profile `{name}`; included: {}", usable()),
+            )),
+            None => Err(Error::not_found(format!("there is no profile `{}`; there are: {}", shown(name), usable()))),
+        }
+    }
+
+    /// Finds the issuer for a request: the one it names, if the profile admits it, else the profile's, else the default one.
+    fn usable_issuer(&self, caller: &Caller, profile: &ActiveProfile, requested: Option<&str>) -> Result<Arc<Issuer>> {
+        let issuers = self.issuers();
+        let document = profile.compiled.profile();
+        let default =
+            document.issuer.as_deref().or_else(|| issuers.default_issuer().map(|issuer| issuer.name.as_str()));
+        let name = requested.or(default).ok_or_else(|| {
+            Error::conflict("there is no default issuer; run `chancery init` or name one in the profile")
+        })?;
+        let issuer =
+            issuers.by_name(name).ok_or_else(|| Error::not_found(format!("there is no issuer `{}`", shown(name))))?;
+        let admitted: Vec<&str> =
+            default.into_iter().chain(document.additional_issuers.iter().map(String::as_str)).collect();
+        if !admitted.contains(&name) {
+            return Err(Error::policy(vec![Violation {
+                code: "issuer_not_allowed",
+                field: "issuer".to_owned(),
+                value: name.to_owned(),
+                rule: format!("profiles.{}.additional_issuers", document.name),
+                message: format!(
+                    "the profile `{}` does not admit the issuer `{name}`; admitted: `{}`",
+                    document.name,
+                    admitted.join("`, `")
+                ),
+            }]));
+        }
+        if !caller.principal.grants.allow_issuer(name) {
+            return Err(Error::new(
+                ErrorKind::Forbidden,
+                format!("the caller's grants do not include the issuer `{name}`"),
+            ));
+        }
+        match issuer.state {
+            IssuerState::Active => Ok(Arc::clone(issuer)),
+            IssuerState::Staged | IssuerState::Retired | IssuerState::Disabled => {
+                Err(Error::conflict(format!("the issuer `{name}` is not active and signs no certificates")))
+            }
+        }
+    }
+
+    async fn evaluate(
+        &self,
+        caller: &Caller,
+        request: &IssuanceRequest,
+        profile: &ActiveProfile,
+        issuer: &Issuer,
+    ) -> Result<Result<ApprovedRequest, Vec<Violation>>> {
+        let key_is_blocked = self.storage.key_is_blocked(&request.csr.public_key().spki_sha256()).await?;
+        Ok(policy::evaluate(&Evaluation {
+            request: &request.csr,
+            adjustments: &request.adjustments,
+            profile: &profile.compiled,
+            grants: &caller.principal.grants,
+            issuer: IssuerLimits { not_before: issuer.certificate.not_before, not_after: issuer.certificate.not_after },
+            key_is_blocked,
+            now: self.clock.now(),
+        }))
+    }
+
+    /// Makes a serial number from the clock and the random source.
+    pub(super) fn new_serial(&self) -> Result<SerialNumber> {
+        let mut random = [0; SerialNumber::RANDOM_OCTETS];
+        self.random.fill(&mut random)?;
+        Ok(SerialNumber::from_time(self.clock.unix_milliseconds(), random))
+    }
+}
+
+/// Returns a name as an error or a log may show it: whoever sent it may have sent anything.
+fn shown(name: &str) -> String {
+    name.chars().take(64).flat_map(char::escape_default).collect()
+}
+
+/// Makes the error for an idempotency key that belongs to another request.
+pub(super) fn key_reused(key: &str) -> Error {
+    Error::new(
+        ErrorKind::IdempotencyKeyReused,
+        format!(
+            "the idempotency key `{key}` was used within 24 hours for another request; use a new key for a new request"
+        ),
+    )
+}
+
+/// Returns the algorithm of a certificate's key as written in records.
+pub(super) fn key_algorithm(certificate: &Certificate) -> String {
+    certificate.public_key.algorithm().map_or_else(str::to_owned, |algorithm| algorithm.to_string())
+}
+
+/// The record of a certificate that is about to be written; its row is not known yet.
+pub(super) fn recorded(row: &NewCertificate) -> CertificateRecord {
+    CertificateRecord {
+        id: 0,
+        serial: row.serial.clone(),
+        issuer_id: row.issuer_id,
+        profile: row.profile.clone(),
+        profile_version: row.profile_version,
+        requester: row.requester.clone(),
+        source: row.source,
+        subject: row.subject.clone(),
+        key_algorithm: row.key_algorithm.clone(),
+        spki_sha256: row.spki_sha256,
+        fingerprint_sha256: row.fingerprint_sha256,
+        not_before: row.not_before,
+        not_after: row.not_after,
+        issued_at: row.issued_at,
+        labels: row.labels.clone(),
+        state: CertificateState::Valid,
+        revocation: None,
+        der: row.der.clone(),
+    }
+}
+
+fn issuance_details(row: &NewCertificate, issuer: &str, renews: Option<&SerialNumber>) -> Value {
+    let mut details = json!({
+        "issuer": issuer,
+        "profile": row.profile,
+        "profile_version": row.profile_version,
+        "source": row.source,
+        "subject": row.subject,
+        "subject_alt_names": row.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "not_after": row.not_after,
+        "fingerprint_sha256": hex::encode(row.fingerprint_sha256),
+    });
+    if let (Some(renews), Some(map)) = (renews, details.as_object_mut()) {
+        map.insert("renews".to_owned(), json!(renews.to_string()));
+    }
+    details
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
+    if labels.len() > MAXIMUM_LABELS {
+        return Err(Error::malformed(format!("{} labels are too many; at most {MAXIMUM_LABELS}", labels.len())));
+    }
+    for (key, value) in labels {
+        let key_is_well_formed = (1..=MAXIMUM_LABEL_KEY).contains(&key.len())
+            && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
+        if !key_is_well_formed {
+            return Err(Error::malformed(format!(
+                "the label key `{}` is not 1 to {MAXIMUM_LABEL_KEY} of `A-Z a-z 0-9 - _ . /`",
+                key.escape_debug()
+            )));
+        }
+        if value.chars().count() > MAXIMUM_LABEL_VALUE || value.chars().any(char::is_control) {
+            return Err(Error::malformed(format!(
+                "the value of the label `{key}` is over {MAXIMUM_LABEL_VALUE} characters or holds control characters"
+            )));
+        }
+    }
+    Ok(())
+}

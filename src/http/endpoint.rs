@@ -1,0 +1,166 @@
+//! One entry of the table of routes: method, path, handler, and what it asks of its caller, tied together by types.
+//!
+//! [`endpoint`] takes the handler only if its first argument is the proof of the declared access, and runs the check before anything
+//! else of the request is read. There is no other way into the table.
+
+use actix_web::dev::Payload;
+use actix_web::http::Method;
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route, web};
+use utoipa::openapi::path::{HttpMethod, Operation};
+use utoipa::openapi::{RefOr, Schema};
+
+use super::extract::body::discard;
+use super::extract::caller::Access;
+use crate::auth::Permission;
+use crate::error::ErrorKind;
+
+/// A listener of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Everything except metrics.
+    Api,
+    /// Only what relying parties fetch.
+    Public,
+    /// Metrics.
+    Metrics,
+}
+
+/// Schemas by name, as utoipa collects them.
+pub(super) type Schemas = Vec<(String, RefOr<Schema>)>;
+
+/// An entry of the table.
+pub struct Endpoint {
+    /// The method; a `GET` entry also answers `HEAD`.
+    pub method: Method,
+    /// The path with its parameters in braces, as in the OpenAPI document.
+    pub path: String,
+    /// The permission that is needed; `None` for a public path.
+    pub permission: Option<Permission>,
+    /// The errors it can answer with, beside those that follow from its access.
+    pub errors: &'static [ErrorKind],
+    /// The listeners that serve it.
+    pub listeners: &'static [Listener],
+    pub(super) operation: fn() -> Operation,
+    pub(super) tags: fn() -> Vec<&'static str>,
+    pub(super) schemas: fn(&mut Schemas),
+    pub(super) document_method: HttpMethod,
+    route: Box<dyn Fn(Method) -> Route>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {:?} {:?}", self.method, self.path, self.permission, self.listeners)
+    }
+}
+
+/// Arguments of a handler that start with `First`.
+pub trait StartsWith<First> {}
+
+macro_rules! starts_with {
+    ($($rest:ident)*) => {
+        impl<First, $($rest),*> StartsWith<First> for (First, $($rest,)*) {}
+    };
+}
+starts_with!();
+starts_with!(B);
+starts_with!(B C);
+starts_with!(B C D);
+starts_with!(B C D E);
+starts_with!(B C D E F);
+
+/// Makes an entry. `P` is utoipa's description of the handler and names method and path, `G` what it asks of its caller.
+///
+/// utoipa has no public name for the two traits that give a handler's schemas and tags; its own macros use the same hidden ones.
+pub(super) fn endpoint<G, P, H, A>(_description: P, handler: H) -> Endpoint
+where
+    G: Access,
+    P: utoipa::Path + utoipa::__dev::SchemaReferences + utoipa::__dev::Tags<'static>,
+    H: Handler<A>,
+    H::Output: Responder + 'static,
+    A: FromRequest + StartsWith<G::Proof> + 'static,
+{
+    let document_method = P::methods().into_iter().next().unwrap_or(HttpMethod::Get);
+    let method = method(&document_method);
+    let route = move |method: Method| {
+        let handler = handler.clone();
+        Route::new().method(method).to(move |request: HttpRequest, payload: web::Payload| {
+            let handler = handler.clone();
+            async move { run::<G, H, A>(handler, request, payload).await }
+        })
+    };
+    Endpoint {
+        method,
+        path: P::path(),
+        permission: G::PERMISSION,
+        errors: &[],
+        listeners: &[Listener::Api],
+        operation: P::operation,
+        tags: P::tags,
+        schemas: P::schemas,
+        document_method,
+        route: Box::new(route),
+    }
+}
+
+/// Admits the caller, then reads the arguments, then calls the handler.
+async fn run<G, H, A>(handler: H, request: HttpRequest, payload: web::Payload) -> HttpResponse
+where
+    G: Access,
+    H: Handler<A>,
+    H::Output: Responder + 'static,
+    A: FromRequest,
+{
+    let mut payload = payload.into_inner();
+    let response = match prepare::<G, A>(&request, &mut payload).await {
+        Ok(arguments) => handler.call(arguments).await.respond_to(&request).map_into_boxed_body(),
+        Err(error) => HttpResponse::from_error(error),
+    };
+    // Nothing is left when an argument was the body.
+    discard(&mut payload).await;
+    response
+}
+
+async fn prepare<G: Access, A: FromRequest>(
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> Result<A, actix_web::Error> {
+    G::admit(request).await?;
+    A::from_request(request, payload).await.map_err(Into::into)
+}
+
+impl Endpoint {
+    /// States the errors that the handler can answer with.
+    pub(super) fn fails(mut self, errors: &'static [ErrorKind]) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// States the listeners that serve the entry.
+    pub(super) fn on(mut self, listeners: &'static [Listener]) -> Self {
+        self.listeners = listeners;
+        self
+    }
+
+    /// Makes the actix-web routes, one for each of [`Self::methods`].
+    pub(super) fn routes(&self) -> impl Iterator<Item = Route> {
+        self.methods().into_iter().map(|method| (self.route)(method))
+    }
+
+    /// Returns the methods that the entry answers.
+    pub(super) fn methods(&self) -> Vec<Method> {
+        if self.method == Method::GET { vec![Method::GET, Method::HEAD] } else { vec![self.method.clone()] }
+    }
+}
+
+fn method(documented: &HttpMethod) -> Method {
+    match documented {
+        HttpMethod::Get => Method::GET,
+        HttpMethod::Post => Method::POST,
+        HttpMethod::Put => Method::PUT,
+        HttpMethod::Delete => Method::DELETE,
+        HttpMethod::Options => Method::OPTIONS,
+        HttpMethod::Head => Method::HEAD,
+        HttpMethod::Patch => Method::PATCH,
+        HttpMethod::Trace => Method::TRACE,
+    }
+}

@@ -1,0 +1,98 @@
+//! The Prometheus recorder, and the gauges that are read at the moment of a scrape. What is counted is counted where it happens.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::ca::CertificateAuthority;
+use crate::error::{Error, Result};
+
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Upper bounds in seconds of the histograms of durations: an issuance takes half a millisecond, a bulk revocation seconds.
+const SECONDS: [f64; 14] = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Upper bounds of the histograms of sizes, such as that of commit batches.
+const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Installs the process's recorder; calling it again changes nothing.
+///
+/// # Errors
+/// `Configuration` when another library has installed one.
+pub fn install() -> Result<()> {
+    if RECORDER.get().is_some() {
+        return Ok(());
+    }
+    let failed = |error| Error::configuration("the metrics recorder cannot be installed").with_source(error);
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_size".to_owned()), &SIZES))
+        .map_err(failed)?
+        .build_recorder();
+    // Two threads of a test binary may come here at once; the second finds the first one's recorder.
+    let handle = RECORDER.get_or_init(|| {
+        let handle = recorder.handle();
+        if let Err(error) = metrics::set_global_recorder(recorder) {
+            tracing::warn!(cause = %error, "another metrics recorder is installed; `/metrics` shows nothing");
+        }
+        handle
+    });
+    handle.run_upkeep();
+    describe();
+    Ok(())
+}
+
+fn describe() {
+    metrics::describe_counter!("chancery_http_requests_total", "HTTP requests answered, by method, route and status.");
+    metrics::describe_histogram!(
+        "chancery_http_request_duration_seconds",
+        "Seconds from the request's head to the answer's head, by route."
+    );
+    metrics::describe_counter!("chancery_authentication_failures_total", "Requests with no or a bad credential.");
+    metrics::describe_gauge!("chancery_build_info", "Always 1; the version is a label.");
+    metrics::describe_gauge!("chancery_crl_age_seconds", "Seconds since the issuer's published CRL was made.");
+    metrics::describe_gauge!(
+        "chancery_crl_next_update_seconds",
+        "Seconds until the published CRL ends; negative when it has ended."
+    );
+    metrics::describe_gauge!("chancery_crl_number", "The number of the issuer's published CRL.");
+    metrics::describe_gauge!(
+        "chancery_issuer_expires_in_days",
+        "Days until the issuer certificate ends; negative when it has ended."
+    );
+    metrics::describe_gauge!("chancery_database_connections", "The most database connections.");
+    metrics::describe_gauge!("chancery_database_connections_in_use", "Database connections in use.");
+    metrics::describe_gauge!("chancery_database_waiting", "Callers that wait for a database connection.");
+}
+
+/// Refreshes the gauges and writes every metric in the Prometheus text format; empty before [`install`].
+#[must_use]
+pub fn render(ca: &CertificateAuthority) -> String {
+    let Some(handle) = RECORDER.get() else { return String::new() };
+    refresh(ca);
+    handle.run_upkeep();
+    handle.render()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating point; seconds and counts are far below 2^52")]
+fn refresh(ca: &CertificateAuthority) {
+    metrics::gauge!("chancery_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    let now = ca.clock().now().unix();
+    let crls = ca.published_crls();
+    for issuer in ca.issuers().all() {
+        let name = issuer.name.clone();
+        let left = issuer.certificate.not_after.unix() - now;
+        metrics::gauge!("chancery_issuer_expires_in_days", "issuer" => name.clone()).set(left as f64 / 86_400.0);
+        if let Some(crl) = crls.of_issuer(issuer.id) {
+            metrics::gauge!("chancery_crl_age_seconds", "issuer" => name.clone())
+                .set((now - crl.this_update.unix()) as f64);
+            metrics::gauge!("chancery_crl_next_update_seconds", "issuer" => name.clone())
+                .set((crl.next_update.unix() - now) as f64);
+            metrics::gauge!("chancery_crl_number", "issuer" => name).set(crl.number as f64);
+        }
+    }
+    let pool = ca.storage().pool_status();
+    metrics::gauge!("chancery_database_connections").set(pool.size as f64);
+    metrics::gauge!("chancery_database_connections_in_use").set(pool.in_use as f64);
+    metrics::gauge!("chancery_database_waiting").set(pool.waiting as f64);
+}

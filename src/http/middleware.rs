@@ -1,0 +1,235 @@
+//! What surrounds every request: its id, problem details for whatever failed, one line of access log, metrics, security headers.
+//!
+//! `tracing-actix-web` is not used: it opens a span with a dozen fields per request, where one line at the end says the same.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, web};
+
+use super::extract::{PrincipalName, RequestId, remote_address};
+use super::routes::path_of_pattern;
+use super::state::InFlight;
+use super::{AppState, problem};
+use crate::error::{Error, ErrorKind};
+
+/// The name of the request id's header.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives the request an id (always our own: one that a client chose would let it write into the audit log), and sees it to its answer.
+pub(super) async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let started = Instant::now();
+    let id = uuid::Uuid::now_v7().to_string();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let state = request.app_data::<web::Data<AppState>>().cloned();
+    let remote = state.as_ref().and_then(|state| remote_address(request.head(), &state.settings.trusted_proxies));
+    let admission = state.as_ref().map(|state| state.stopping.enter());
+    let mut response = match admission {
+        Some(None) => ServiceResponse::new(request.into_parts().0, problem::answer(&stopping(), &id)),
+        Some(Some(in_flight)) => keep_in_flight(with_problem(next.call(request).await?, &id), in_flight),
+        None => with_problem(next.call(request).await?, &id),
+    };
+    let api = response.request().path().starts_with("/api/");
+    decorate(response.headers_mut(), &id, api);
+    if state.is_some_and(|state| state.stopping.has_begun()) {
+        // Idle connections would otherwise be waited for.
+        response.response_mut().head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+    }
+    record(&response, &id, remote.as_deref(), started);
+    Ok(response)
+}
+
+fn stopping() -> Error {
+    Error::new(ErrorKind::Unavailable, "the service is stopping; try again")
+}
+
+/// Counts a streamed answer as in flight until its end; any other is written at once.
+fn keep_in_flight(response: ServiceResponse<BoxBody>, in_flight: InFlight) -> ServiceResponse<BoxBody> {
+    if response.response().body().size() != BodySize::Stream {
+        return response;
+    }
+    response.map_body(|_, body| BoxBody::new(Streaming { body, _in_flight: in_flight }))
+}
+
+/// A streamed body that keeps its request in flight.
+struct Streaming {
+    body: BoxBody,
+    _in_flight: InFlight,
+}
+
+impl MessageBody for Streaming {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<web::Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(context)
+    }
+}
+
+/// Replaces the answer of a failure by its problem details, which now know the request id.
+fn with_problem(response: ServiceResponse<impl MessageBody + 'static>, id: &str) -> ServiceResponse<BoxBody> {
+    let Some(failure) = response.response().error() else { return response.map_into_boxed_body() };
+    let mut answer = match failure.as_error::<Error>() {
+        Some(error) => problem::answer(error, id),
+        None => problem::answer(&problem::from_actix(failure), id),
+    };
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        answer.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    let (request, _) = response.into_parts();
+    ServiceResponse::new(request, answer)
+}
+
+fn decorate(headers: &mut HeaderMap, id: &str, api: bool) {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if api && !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+fn record(response: &ServiceResponse<BoxBody>, id: &str, remote: Option<&str>, started: Instant) {
+    let elapsed = started.elapsed();
+    let request = response.request();
+    let route = request.match_pattern().map_or_else(|| "unmatched".to_owned(), |pattern| path_of_pattern(&pattern));
+    let status = response.status().as_u16();
+    // An extension method is a text of the client's choice: as a label it would let anybody make time series.
+    let method = match *request.method() {
+        ref known @ (actix_web::http::Method::GET
+        | actix_web::http::Method::HEAD
+        | actix_web::http::Method::POST
+        | actix_web::http::Method::PUT
+        | actix_web::http::Method::DELETE) => known.as_str().to_owned(),
+        _ => "other".to_owned(),
+    };
+    let extensions = request.extensions();
+    let principal = extensions.get::<PrincipalName>().map(|name| name.0.as_str());
+    tracing::info!(
+        target: "chancery::access",
+        method,
+        route,
+        status,
+        duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        principal,
+        remote,
+        request_id = id,
+        "request answered"
+    );
+    metrics::counter!("chancery_http_requests_total", "method" => method, "route" => route.clone(), "status" => status.to_string())
+        .increment(1);
+    metrics::histogram!("chancery_http_request_duration_seconds", "route" => route).record(elapsed.as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+    use actix_web::http::{Method, StatusCode};
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, call_service, init_service, read_body};
+    use actix_web::{App, HttpResponse};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::http::endpoint::Listener;
+    use crate::http::routes;
+
+    async fn answer(request: TestRequest) -> ServiceResponse<BoxBody> {
+        let application = App::new()
+            .configure(|config| routes::configure(config, Listener::Api))
+            .route("/broken", web::get().to(async || Err::<HttpResponse, _>(Error::internal("secret detail"))))
+            .route("/actix", web::get().to(async |_: web::Path<u8>| HttpResponse::Ok()))
+            .wrap(from_fn(observe));
+        call_service(&init_service(application).await, request.to_request()).await
+    }
+
+    async fn problem(request: TestRequest) -> (StatusCode, HeaderMap, Value) {
+        let response = answer(request).await;
+        let (status, headers) = (response.status(), response.headers().clone());
+        assert_eq!(headers.get("content-type").unwrap(), problem::MEDIA_TYPE);
+        let document: Value = serde_json::from_slice(&read_body(response).await).unwrap();
+        assert_eq!(document["request_id"], headers.get("x-request-id").unwrap().to_str().unwrap());
+        assert_eq!(document["status"], status.as_u16());
+        (status, headers, document)
+    }
+
+    #[actix_web::test]
+    async fn every_answer_has_an_id_of_ours_and_is_not_sniffed() {
+        let response = answer(TestRequest::get().uri("/healthz").insert_header(("X-Request-Id", "mine"))).await;
+        assert_eq!(response.status(), 200);
+        let id = response.headers().get("x-request-id").unwrap().to_str().unwrap().to_owned();
+        assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 7);
+        assert_eq!(response.headers().get("x-content-type-options").unwrap(), "nosniff");
+    }
+
+    #[actix_web::test]
+    async fn an_unknown_path_is_a_problem() {
+        let (status, headers, document) = problem(TestRequest::get().uri("/api/v1/nothing")).await;
+        assert_eq!(status, 404);
+        assert_eq!(document["code"], "not_found");
+        assert_eq!(headers.get("cache-control").unwrap(), "no-store");
+        assert_eq!(problem(TestRequest::get().uri("/pki/a/b.crl")).await.0, 404);
+    }
+
+    #[actix_web::test]
+    async fn another_method_is_refused_with_those_allowed() {
+        let (status, headers, document) =
+            problem(TestRequest::default().method(Method::PATCH).uri("/api/v1/certificates")).await;
+        assert_eq!(status, 405);
+        assert_eq!(headers.get("allow").unwrap(), "POST, GET, HEAD");
+        assert_eq!(document["code"], "method_not_allowed");
+    }
+
+    #[actix_web::test]
+    async fn an_internal_error_shows_the_request_id_only() {
+        let (status, _, document) = problem(TestRequest::get().uri("/broken")).await;
+        assert_eq!(status, 500);
+        assert!(!document.to_string().contains("secret detail"));
+    }
+
+    #[actix_web::test]
+    async fn errors_of_the_library_are_problems_too() {
+        let (status, _, document) = problem(TestRequest::get().uri("/actix")).await;
+        assert!(status.is_client_error(), "{status}");
+        assert!(document["code"].is_string());
+    }
+
+    #[actix_web::test]
+    async fn head_answers_like_get() {
+        assert_eq!(answer(TestRequest::default().method(Method::HEAD).uri("/healthz")).await.status(), 200);
+    }
+
+    #[actix_web::test]
+    async fn the_document_and_its_reader_are_served() {
+        let response = answer(TestRequest::get().uri("/openapi.json")).await;
+        let document: Value = serde_json::from_slice(&read_body(response).await).unwrap();
+        assert_eq!(document["info"]["title"], "Chancery");
+        assert_eq!(answer(TestRequest::get().uri("/docs")).await.headers().get("location").unwrap(), "/docs/");
+        let response = answer(TestRequest::get().uri("/docs/")).await;
+        assert!(response.headers().contains_key("content-security-policy"));
+        assert!(String::from_utf8_lossy(&read_body(response).await).contains("swagger-ui"));
+        let response = answer(TestRequest::get().uri("/docs/swagger-initializer.js")).await;
+        assert!(String::from_utf8_lossy(&read_body(response).await).contains("/openapi.json"));
+        assert_eq!(problem(TestRequest::get().uri("/docs/../Cargo.toml")).await.0, 404);
+    }
+
+    #[actix_web::test]
+    async fn a_gated_handler_is_not_reached_without_its_check() {
+        // There is no state here, so that nobody can be authenticated: the answer must be the failure, whatever the body is.
+        let request = TestRequest::post().uri("/api/v1/certificates").set_payload("not even JSON");
+        assert_eq!(problem(request).await.0, 500);
+    }
+}

@@ -1,0 +1,18 @@
+//! The HTTP servers: listeners, the table of routes, the OpenAPI document, problem details, request ids, limits.
+//!
+//! Paths' handlers live in `protocols/`; nothing here decides what may be issued.
+
+pub mod accept;
+pub mod cursor;
+pub mod endpoint;
+pub mod extract;
+pub mod metrics;
+pub mod middleware;
+pub mod openapi;
+pub mod problem;
+pub mod routes;
+pub mod server;
+pub mod state;
+pub mod tls;
+
+pub use state::{AppState, HttpSettings};

@@ -1,0 +1,252 @@
+//! THE table of every path: method and path (from the handler's `#[utoipa::path]`), handler, what it asks of its caller, its errors.
+//!
+//! Both the servers and the OpenAPI document are made from [`table`], so that neither can know a path that the other does not.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::{Method, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::endpoint::{Endpoint, Listener, endpoint};
+use super::extract::Public;
+use super::extract::body::discard;
+use super::problem::{shorten, unknown_path};
+use crate::auth::permission::{
+    Inspect, IssueCertificates, ManageProfiles, ManageTokens, PublishCrl, ReadAudit, ReadCertificates, ReadIssuers,
+    ReadProfiles, ReadStatistics, ReadTokens, ReleaseCertificates, RenewCertificates, RevokeCertificates,
+};
+use crate::error::{Error, ErrorKind};
+use crate::protocols::rest::{
+    audit, certificates, inspect, inventory, issuers, profiles, renewal, revocation, statistics, tokens, whoami,
+};
+use crate::protocols::{crl, operation};
+
+/// Listeners of what probes ask: plain HTTP beside the API, for those that cannot verify its certificate.
+const PROBED: &[Listener] = &[Listener::Api, Listener::Metrics];
+
+/// Listeners of what relying parties fetch.
+const EVERYWHERE: &[Listener] = &[Listener::Api, Listener::Public];
+
+/// Errors of operations that issue.
+const ISSUING: &[ErrorKind] = &[
+    ErrorKind::Malformed,
+    ErrorKind::BadCsr,
+    ErrorKind::NotFound,
+    ErrorKind::NotAcceptable,
+    ErrorKind::Conflict,
+    ErrorKind::PayloadTooLarge,
+    ErrorKind::UnsupportedMediaType,
+    ErrorKind::PolicyViolation,
+    ErrorKind::IdempotencyKeyReused,
+];
+
+/// Errors of operations that change something by a JSON body.
+const CHANGING: &[ErrorKind] = &[
+    ErrorKind::Malformed,
+    ErrorKind::NotFound,
+    ErrorKind::Conflict,
+    ErrorKind::PayloadTooLarge,
+    ErrorKind::UnsupportedMediaType,
+];
+
+/// Errors of operations that make a token.
+const CREATING: &[ErrorKind] = &[
+    ErrorKind::Malformed,
+    ErrorKind::Conflict,
+    ErrorKind::PayloadTooLarge,
+    ErrorKind::UnsupportedMediaType,
+    ErrorKind::IdempotencyKeyReused,
+];
+
+/// Errors of listings.
+const LISTING: &[ErrorKind] = &[ErrorKind::Malformed];
+
+/// Errors of reading one object.
+const READING: &[ErrorKind] = &[ErrorKind::Malformed, ErrorKind::NotFound];
+
+/// Errors of reading one object that has several representations.
+const NEGOTIATED: &[ErrorKind] = &[ErrorKind::Malformed, ErrorKind::NotFound, ErrorKind::NotAcceptable];
+
+/// Errors of operations on an object without a body.
+const ACTING: &[ErrorKind] = &[ErrorKind::Malformed, ErrorKind::NotFound, ErrorKind::Conflict];
+
+/// Writes an entry: what it asks of its caller, then the handler.
+macro_rules! entry {
+    ($access:ty, $($module:ident)::+ / $description:ident / $handler:ident) => {
+        endpoint::<$access, _, _, _>($($module)::+::$description, $($module)::+::$handler)
+    };
+}
+
+/// Returns the table of every path.
+#[must_use]
+pub fn table() -> Vec<Endpoint> {
+    let mut table = certificate_entries();
+    table.extend(administration_entries());
+    table.extend(public_entries());
+    table
+}
+
+fn certificate_entries() -> Vec<Endpoint> {
+    vec![
+        entry!(IssueCertificates, certificates / __path_issue / issue).fails(ISSUING),
+        entry!(IssueCertificates, certificates / __path_check / check).fails(ISSUING),
+        entry!(RevokeCertificates, revocation / __path_revoke_matching / revoke_matching).fails(CHANGING),
+        entry!(ReadCertificates, inventory / __path_list / list).fails(LISTING),
+        entry!(ReadCertificates, inventory / __path_read_as / read_as).fails(READING),
+        entry!(ReadCertificates, inventory / __path_read / read).fails(NEGOTIATED),
+        entry!(RevokeCertificates, revocation / __path_revoke / revoke).fails(CHANGING),
+        entry!(ReleaseCertificates, revocation / __path_release / release).fails(ACTING),
+        entry!(RenewCertificates, renewal / __path_renew / renew).fails(ISSUING),
+    ]
+}
+
+fn administration_entries() -> Vec<Endpoint> {
+    vec![
+        entry!(ReadIssuers, issuers / __path_list / list).fails(LISTING),
+        entry!(ReadIssuers, issuers / __path_read / read).fails(READING),
+        entry!(ReadIssuers, issuers / __path_certificate / certificate).fails(NEGOTIATED),
+        entry!(ReadIssuers, issuers / __path_chain / chain).fails(NEGOTIATED),
+        entry!(ReadIssuers, issuers / __path_crl / crl).fails(NEGOTIATED),
+        entry!(PublishCrl, issuers / __path_publish_crl / publish_crl).fails(ACTING),
+        entry!(ReadProfiles, profiles / __path_list / list).fails(LISTING),
+        entry!(ReadProfiles, profiles / __path_read / read).fails(READING),
+        entry!(ManageProfiles, profiles / __path_put / put).fails(CHANGING),
+        entry!(ManageProfiles, profiles / __path_delete / delete).fails(ACTING),
+        entry!(ReadTokens, tokens / __path_list / list).fails(LISTING),
+        entry!(ManageTokens, tokens / __path_create / create).fails(CREATING),
+        entry!(ManageTokens, tokens / __path_revoke / revoke).fails(READING),
+        entry!(ReadAudit, audit / __path_list / list).fails(LISTING),
+        entry!(ReadAudit, audit / __path_verify / verify).fails(LISTING),
+        entry!(Inspect, inspect / __path_inspect / inspect).fails(CREATING_NOTHING),
+        entry!(ReadStatistics, statistics / __path_read / read).fails(LISTING),
+        entry!(Inspect, whoami / __path_read / read).fails(LISTING),
+    ]
+}
+
+/// Errors of operations that only look at a body.
+const CREATING_NOTHING: &[ErrorKind] =
+    &[ErrorKind::Malformed, ErrorKind::PayloadTooLarge, ErrorKind::UnsupportedMediaType];
+
+fn public_entries() -> Vec<Endpoint> {
+    vec![
+        entry!(Public, crl / __path_issuer_certificate / issuer_certificate)
+            .on(EVERYWHERE)
+            .fails(&[ErrorKind::NotFound]),
+        entry!(Public, crl / __path_issuer_crl / issuer_crl).on(EVERYWHERE).fails(&[ErrorKind::NotFound]),
+        entry!(Public, operation / __path_health / health).on(PROBED),
+        entry!(Public, operation / __path_ready / ready).on(PROBED),
+        entry!(Public, operation / __path_openapi_document / openapi_document),
+        entry!(Public, operation / __path_documentation / documentation),
+        entry!(Public, operation / __path_documentation_file / documentation_file).fails(&[ErrorKind::NotFound]),
+        entry!(Public, operation / __path_metrics / metrics).on(&[Listener::Metrics]),
+    ]
+}
+
+/// Registers the entries of one listener: a resource for each path, 405 with `Allow` for its other methods, 404 for other paths.
+pub fn configure(config: &mut web::ServiceConfig, listener: Listener) {
+    let mut paths: Vec<String> = Vec::new();
+    let mut by_path: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
+    for endpoint in table().into_iter().filter(|endpoint| endpoint.listeners.contains(&listener)) {
+        if !by_path.contains_key(&endpoint.path) {
+            paths.push(endpoint.path.clone());
+        }
+        by_path.entry(endpoint.path.clone()).or_default().push(endpoint);
+    }
+    for path in paths {
+        let endpoints = by_path.remove(&path).unwrap_or_default();
+        let methods: Vec<Method> = endpoints.iter().flat_map(Endpoint::methods).collect();
+        let mut resource = web::resource(pattern(&path));
+        for route in endpoints.iter().flat_map(Endpoint::routes) {
+            resource = resource.route(route);
+        }
+        config.service(resource.default_service(web::to(move |request: HttpRequest, payload: web::Payload| {
+            let answer = method_not_allowed(&request, &methods);
+            async move {
+                discard(&mut payload.into_inner()).await;
+                answer
+            }
+        })));
+    }
+    config.default_service(web::to(unknown_path));
+}
+
+/// The limit that actix-web is told for the serial number, which has no dot, so that `{serial}` and `{serial}.{format}` never overlap.
+const SERIAL_LIMIT: &str = ":[^/.]+";
+/// A path below `/docs/`, with slashes.
+const FILE_LIMIT: &str = ":.*";
+
+/// Turns a path of the OpenAPI document into a pattern of actix-web.
+fn pattern(path: &str) -> String {
+    path.replace("{serial}", &format!("{{serial{SERIAL_LIMIT}}}")).replace("{file}", &format!("{{file{FILE_LIMIT}}}"))
+}
+
+/// Turns a pattern of actix-web back into the path, for metrics and logs.
+pub(super) fn path_of_pattern(pattern: &str) -> String {
+    pattern.replace(SERIAL_LIMIT, "").replace(FILE_LIMIT, "")
+}
+
+fn method_not_allowed(request: &HttpRequest, methods: &[Method]) -> HttpResponse {
+    let allowed = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let error = Error::new(
+        ErrorKind::MethodNotAllowed,
+        format!(
+            "`{}` does not take `{}`; allowed are {allowed}",
+            shorten(request.path()),
+            shorten(request.method().as_str())
+        ),
+    );
+    let mut response = HttpResponse::from_error(error);
+    if let Ok(value) = header::HeaderValue::from_str(&allowed) {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::auth::Permission;
+
+    #[test]
+    fn every_method_and_path_is_there_once() {
+        let mut seen = BTreeSet::new();
+        for endpoint in table() {
+            assert!(seen.insert(format!("{} {}", endpoint.method, endpoint.path)), "{endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn everything_under_api_needs_a_permission_and_nothing_else_does() {
+        for endpoint in table() {
+            assert_eq!(endpoint.permission.is_some(), endpoint.path.starts_with("/api/"), "{endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn every_permission_is_asked_for_somewhere() {
+        for permission in Permission::ALL {
+            assert!(table().iter().any(|endpoint| endpoint.permission == Some(*permission)), "{permission:?}");
+        }
+    }
+
+    #[test]
+    fn the_public_listener_serves_nothing_but_what_relying_parties_fetch() {
+        let public: Vec<String> = table()
+            .into_iter()
+            .filter(|endpoint| endpoint.listeners.contains(&Listener::Public))
+            .map(|endpoint| endpoint.path)
+            .collect();
+        assert_eq!(public, ["/pki/{issuer}.crt", "/pki/{issuer}.crl"]);
+    }
+
+    #[test]
+    fn patterns_turn_back_into_paths() {
+        for endpoint in table() {
+            assert_eq!(path_of_pattern(&pattern(&endpoint.path)), endpoint.path);
+        }
+    }
+}

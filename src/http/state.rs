@@ -1,0 +1,120 @@
+//! What every handler can reach.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::auth::Authenticator;
+use crate::ca::CertificateAuthority;
+
+/// The state that handlers share.
+#[derive(Clone, Debug)]
+pub struct AppState {
+    /// The core.
+    pub ca: Arc<CertificateAuthority>,
+    /// Checks credentials.
+    pub authenticator: Arc<Authenticator>,
+    /// Limits and addresses.
+    pub settings: Arc<HttpSettings>,
+    /// Whether the service is stopping.
+    pub stopping: Stopping,
+}
+
+impl AppState {
+    /// Puts the state together; the service is not stopping.
+    #[must_use]
+    pub fn new(ca: Arc<CertificateAuthority>, authenticator: Arc<Authenticator>, settings: HttpSettings) -> Self {
+        Self { ca, authenticator, settings: Arc::new(settings), stopping: Stopping::default() }
+    }
+}
+
+/// How the service stops: first readiness turns false, then new requests are refused, then those in flight are waited for.
+#[derive(Clone, Debug, Default)]
+pub struct Stopping(Arc<Progress>);
+
+#[derive(Debug, Default)]
+struct Progress {
+    begun: AtomicBool,
+    refusing: AtomicBool,
+    in_flight: AtomicUsize,
+}
+
+/// A request in flight; dropped when it is answered.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Progress>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Stopping {
+    /// Says that the service is about to stop; it still answers.
+    pub fn begin(&self) {
+        self.0.begun.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the service is about to stop.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.begun.load(Ordering::SeqCst)
+    }
+
+    /// Refuses requests from now on.
+    pub(super) fn refuse(&self) {
+        self.begin();
+        self.0.refusing.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets a request in, unless requests are refused. It is counted before the look, so that [`Self::idle`] never misses one.
+    pub(super) fn enter(&self) -> Option<InFlight> {
+        self.0.in_flight.fetch_add(1, Ordering::SeqCst);
+        let request = InFlight(Arc::clone(&self.0));
+        (!self.0.refusing.load(Ordering::SeqCst)).then_some(request)
+    }
+
+    /// Waits until no request is in flight.
+    pub(super) async fn idle(&self) {
+        const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
+        while self.0.in_flight.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Settings of the HTTP layer.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// The most octets of a CSR, raw or within JSON: 64 KiB by default.
+    pub csr_limit: usize,
+    /// The most octets of any other body: 1 MiB by default.
+    pub body_limit: usize,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// The profile of requests that name none, if there is such a default.
+    pub default_profile: Option<String>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { csr_limit: 64 * 1024, body_limit: 1024 * 1024, trusted_proxies: Vec::new(), default_profile: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_let_in_is_waited_for_and_nothing_more_is_let_in() {
+        let stopping = Stopping::default();
+        let request = stopping.enter().unwrap();
+        stopping.refuse();
+        assert!(stopping.enter().is_none());
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(50), stopping.idle()).await.is_err());
+        drop(request);
+        stopping.idle().await;
+    }
+}

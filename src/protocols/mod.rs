@@ -1,0 +1,5 @@
+//! Front doors: decode, call `ca`, encode. Who may is proven by each handler's first argument; where a path leads is in `http/routes.rs`.
+
+pub mod crl;
+pub mod operation;
+pub mod rest;

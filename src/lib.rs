@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod ca;
+pub mod config;
 pub mod environment;
 pub mod error;
 pub mod http;

@@ -1,0 +1,139 @@
+//! Work that no request asks for. Every job is safe to run twice and on two replicas; a job that fails is logged and runs again.
+
+mod listener_certificate;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub use listener_certificate::ListenerCertificate;
+
+use crate::auth::Authenticator;
+use crate::ca::CertificateAuthority;
+use crate::error::{Error, Result};
+use crate::http::tls::SwappableRoots;
+
+/// How often changes by other replicas and by the command line are looked for: cached rights live about this long.
+const REFRESH: Duration = Duration::from_secs(1);
+/// How often CRLs are looked at when nothing is revoked here.
+const CRL: Duration = Duration::from_secs(2);
+/// How often a listener certificate of our own is looked at.
+const LISTENER_CERTIFICATE: Duration = Duration::from_secs(60);
+/// How often the keys of token issuers are looked at; each has a refresh time of its own.
+const TOKEN_KEYS: Duration = Duration::from_secs(10);
+/// How often rows that have served their time are deleted.
+const CLEAN_UP: Duration = Duration::from_secs(600);
+
+/// What the jobs work on.
+#[derive(Clone, Debug)]
+pub struct Jobs {
+    /// The core.
+    pub ca: Arc<CertificateAuthority>,
+    /// Forgets cached rights when something changed.
+    pub authenticator: Arc<Authenticator>,
+    /// The CAs whose client certificates the handshake admits, rebuilt when the issuers change.
+    pub client_roots: Arc<SwappableRoots>,
+    /// The listener's own certificate, unless it comes from files.
+    pub listener_certificate: Option<Arc<ListenerCertificate>>,
+    /// How long after a revocation its CRL is published.
+    pub crl_delay: Duration,
+    /// The generation that rights and roots were last derived from.
+    pub seen: Arc<AtomicI64>,
+}
+
+impl Jobs {
+    /// Starts every job on the present runtime; they end when `stop` turns true.
+    #[must_use]
+    pub fn start(self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+        let mut jobs = JoinSet::new();
+        let this = self.clone();
+        jobs.spawn(every("refresh", REFRESH, stop.clone(), move || {
+            let this = this.clone();
+            async move { this.refresh().await }
+        }));
+        jobs.spawn(publish_crls(Arc::clone(&self.ca), self.crl_delay, stop.clone()));
+        let authenticator = Arc::clone(&self.authenticator);
+        jobs.spawn(every("token_keys", TOKEN_KEYS, stop.clone(), move || {
+            let authenticator = Arc::clone(&authenticator);
+            async move {
+                authenticator.refresh_due_keys().await;
+                Ok(())
+            }
+        }));
+        let ca = Arc::clone(&self.ca);
+        jobs.spawn(every("clean_up", CLEAN_UP, stop.clone(), move || {
+            let ca = Arc::clone(&ca);
+            async move {
+                let deleted = ca.storage().clean_up(ca.clock().now()).await?;
+                tracing::debug!(deleted, "cleaned up");
+                Ok(())
+            }
+        }));
+        if let Some(certificate) = self.listener_certificate {
+            let ca = self.ca;
+            jobs.spawn(every("listener_certificate", LISTENER_CERTIFICATE, stop.clone(), move || {
+                let (certificate, ca) = (Arc::clone(&certificate), Arc::clone(&ca));
+                async move { certificate.renew_if_due(&ca).await }
+            }));
+        }
+        jobs
+    }
+
+    async fn refresh(&self) -> Result<()> {
+        self.ca.refresh().await?;
+        // Somebody else may have loaded the change: what counts is whether it has reached what is kept here.
+        let generation = self.ca.generation();
+        if self.seen.swap(generation, Ordering::AcqRel) != generation {
+            self.authenticator.forget_all();
+            self.client_roots.replace(&self.authenticator.client_authorities(&self.ca.issuers())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Publishes CRLs: `delay` after a revocation made here, so that several share one, and for those of other replicas and CRLs that grow
+/// old every [`CRL`].
+async fn publish_crls(ca: Arc<CertificateAuthority>, delay: Duration, mut stop: watch::Receiver<bool>) {
+    loop {
+        run("crl", ca.publish_due_crls()).await;
+        tokio::select! {
+            () = tokio::time::sleep(CRL.max(delay)) => {}
+            () = async {
+                ca.revocation_happened().await;
+                tokio::time::sleep(delay).await;
+            } => {}
+            _changed = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Runs a job, waits, and again, until `stop`.
+async fn every<F>(name: &'static str, interval: Duration, mut stop: watch::Receiver<bool>, job: impl Fn() -> F + Send)
+where
+    F: Future<Output = Result<()>> + Send,
+{
+    loop {
+        run(name, job()).await;
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            // An error means that nobody can tell us to stop any more: stop.
+            _changed = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Runs a job once; a failure is logged and counted.
+async fn run(name: &'static str, job: impl Future<Output = Result<()>>) {
+    // A panic must not end the job for good.
+    let outcome = AssertUnwindSafe(job).catch_unwind().await;
+    let outcome = outcome.unwrap_or_else(|_panic| Err(Error::internal("the job panicked")));
+    if let Err(error) = outcome {
+        tracing::warn!(job = name, %error, cause = std::error::Error::source(&error), "a job failed and will run again");
+        metrics::counter!("chancery_job_failures_total", "job" => name).increment(1);
+    }
+}

@@ -1,0 +1,10 @@
+//! `/api/v1`: one module a path.
+
+mod audit;
+mod certificates;
+mod hostile_text;
+mod inspect;
+mod issuers;
+mod profiles;
+mod statistics;
+mod tokens;

@@ -1,0 +1,30 @@
+//! The storage contract: the same bodies against SQLite and PostgreSQL.
+
+mod audit;
+mod configuration;
+mod faults;
+mod fixture;
+mod inventory;
+mod issuance;
+mod opening;
+mod revocation;
+mod tls;
+
+/// Makes a test of each body on each database.
+macro_rules! on_both_databases {
+    ($($body:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $body() {
+                super::$body(crate::storage::fixture::Fixture::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $body() {
+                super::$body(crate::storage::fixture::Fixture::postgres().await).await;
+            })*
+        }
+    };
+}
+use on_both_databases;

@@ -1,0 +1,13 @@
+//! What the integration tests stand on: the running service, clients for it, CSRs good and bad, and foreign programs.
+
+pub(crate) mod client;
+pub(crate) mod csr;
+pub(crate) mod der;
+pub(crate) mod postgres;
+pub(crate) mod service;
+pub(crate) mod tools;
+
+/// Makes a new, empty PostgreSQL database and returns its URL.
+pub(crate) fn new_postgres_database() -> String {
+    client::RUNTIME.block_on(postgres::database())
+}

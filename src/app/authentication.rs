@@ -18,7 +18,7 @@ pub(super) async fn authenticator(config: &Config, ca: &CertificateAuthority) ->
         jwt: config.authentication.jwt.iter().map(provider).collect::<Result<_>>()?,
         client_certificates: config.authentication.client_certificates.iter().map(rule).collect::<Result<_>>()?,
     };
-    Authenticator::new(settings, ca.storage().clone(), ca.clock().clone(), &ca.issuers()).await
+    Authenticator::new(settings, ca.storage().clone(), ca.clock().clone(), ca.issuers().for_authentication()).await
 }
 
 fn provider(jwt: &Jwt) -> Result<JwtProviderSettings> {

@@ -145,7 +145,8 @@ impl Service {
     pub async fn prepare(config: &Config, ca: Arc<CertificateAuthority>, bound: Bound) -> Result<Self> {
         metrics::install()?;
         let authenticator = Arc::new(authentication::authenticator(config, &ca).await?);
-        let client_roots = Arc::new(SwappableRoots::new(&authenticator.client_authorities(&ca.issuers())?)?);
+        let client_roots =
+            Arc::new(SwappableRoots::new(&authenticator.client_authorities(ca.issuers().for_authentication()))?);
         let (tls, listener_certificate) = listener_tls(config, &ca, bound, &client_roots).await?;
         ca.publish_due_crls().await?;
         let state = AppState::new(

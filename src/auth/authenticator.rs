@@ -9,10 +9,9 @@ use super::client_certificate::{ClientCertificateRule, ClientCertificates, OwnIs
 use super::jwt::{JwtProviderSettings, JwtProviders};
 use super::principal::Principal;
 use super::records::{CredentialRecords, StoredRecords};
-use crate::ca::issuer::{Issuer, Issuers};
 use crate::environment::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{IssuerState, Storage};
+use crate::storage::Storage;
 
 /// The credentials that came with a request.
 #[derive(Clone, Debug, Default)]
@@ -52,13 +51,13 @@ impl Authenticator {
         settings: AuthenticatorSettings,
         storage: Arc<dyn Storage>,
         clock: Arc<dyn Clock>,
-        issuers: &Issuers,
+        issuers: Vec<OwnIssuer>,
     ) -> Result<Self> {
         let records: Arc<dyn CredentialRecords> = Arc::new(StoredRecords(storage));
         Ok(Self {
             api_tokens: ApiTokens::new(Arc::clone(&records)),
             jwt: JwtProviders::open(settings.jwt, Arc::clone(&clock)).await?,
-            client_certificates: ClientCertificates::new(settings.client_certificates, records, own(issuers))?,
+            client_certificates: ClientCertificates::new(settings.client_certificates, records, issuers)?,
             clock,
         })
     }
@@ -95,30 +94,15 @@ impl Authenticator {
 
     /// Takes our own issuers as they are now, and returns the certificates (DER) that client certificates may chain to, for the handshake;
     /// none when no client certificate is accepted. Called when issuers changed.
-    ///
-    /// # Errors
-    /// None now; the rules were checked when the authenticator was made.
-    pub fn client_authorities(&self, issuers: &Issuers) -> Result<Vec<Vec<u8>>> {
-        self.client_certificates.replace_issuers(own(issuers));
-        Ok(self.client_certificates.roots())
+    pub fn client_authorities(&self, issuers: Vec<OwnIssuer>) -> Vec<Vec<u8>> {
+        self.client_certificates.replace_issuers(issuers);
+        self.client_certificates.roots()
     }
 
     /// Reads the keys of token issuers whose time has come. To be called every 10 seconds or so; failures are logged and counted.
     pub async fn refresh_due_keys(&self) {
         self.jwt.refresh_due_keys().await;
     }
-}
-
-fn own(issuers: &Issuers) -> Vec<OwnIssuer> {
-    let own = |issuer: &Arc<Issuer>| OwnIssuer {
-        name: issuer.name.clone(),
-        disabled: match issuer.state {
-            IssuerState::Disabled => true,
-            IssuerState::Active | IssuerState::Staged | IssuerState::Retired => false,
-        },
-        certificate: issuer.certificate.clone(),
-    };
-    issuers.all().iter().map(own).collect()
 }
 
 #[cfg(test)]

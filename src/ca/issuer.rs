@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{CertificateAuthority, Settings};
 use crate::auth::Authorized;
+use crate::auth::client_certificate::OwnIssuer;
 use crate::auth::permission::ReadIssuers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::ApprovedRequest;
@@ -65,6 +66,20 @@ impl Issuers {
     #[must_use]
     pub fn default_issuer(&self) -> Option<&Arc<Issuer>> {
         self.all.iter().find(|issuer| issuer.is_default)
+    }
+
+    /// Returns the issuers as those who check client certificates know them.
+    #[must_use]
+    pub fn for_authentication(&self) -> Vec<OwnIssuer> {
+        let own = |issuer: &Arc<Issuer>| OwnIssuer {
+            name: issuer.name.clone(),
+            disabled: match issuer.state {
+                IssuerState::Disabled => true,
+                IssuerState::Active | IssuerState::Staged | IssuerState::Retired => false,
+            },
+            certificate: issuer.certificate.clone(),
+        };
+        self.all.iter().map(own).collect()
     }
 
     /// Returns the names, for error messages.

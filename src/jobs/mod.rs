@@ -90,7 +90,8 @@ impl Jobs {
         let generation = self.ca.generation();
         if self.seen.swap(generation, Ordering::AcqRel) != generation {
             self.authenticator.forget_all();
-            self.client_roots.replace(&self.authenticator.client_authorities(&self.ca.issuers())?)?;
+            self.client_roots
+                .replace(&self.authenticator.client_authorities(self.ca.issuers().for_authentication()))?;
         }
         Ok(())
     }

@@ -32,10 +32,13 @@ const MAXIMUM_INTERMEDIATES: usize = 8;
 
 /// One of our own issuers, as a trust anchor and to know our own certificates by.
 #[derive(Clone, Debug)]
-pub(crate) struct OwnIssuer {
-    pub(crate) name: String,
-    pub(crate) disabled: bool,
-    pub(crate) certificate: Certificate,
+pub struct OwnIssuer {
+    /// The name.
+    pub name: String,
+    /// Whether it is disabled, and with it every certificate it signed.
+    pub disabled: bool,
+    /// Its certificate.
+    pub certificate: Certificate,
 }
 
 /// Checks client certificates.

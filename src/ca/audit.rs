@@ -38,8 +38,19 @@ impl CertificateAuthority {
     /// Writes down that an action was refused, and gives the error back. Failures of the service itself are logged, not audited.
     /// When the event cannot be written, the error that comes back is the storage's: a refusal nobody can find later is not given.
     pub async fn record_refusal(&self, caller: &Caller, action: &str, object: String, error: Error) -> Error {
+        match self.note_refusal(caller, action, object, &error).await {
+            Ok(()) => error,
+            Err(storage_error) => storage_error,
+        }
+    }
+
+    /// Writes down that an action was refused; nothing for a failure of the service itself.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn note_refusal(&self, caller: &Caller, action: &str, object: String, error: &Error) -> Result<()> {
         if !is_refusal(error.kind()) {
-            return error;
+            return Ok(());
         }
         metrics::counter!("chancery_refusals_total", "action" => action.to_owned(), "code" => error.kind().entry().code)
             .increment(1);
@@ -56,10 +67,7 @@ impl CertificateAuthority {
             "violation_count": error.violations().len(),
         });
         let event = self.event(caller, action, AuditOutcome::Refused, object, details);
-        match self.storage.record_audit(event).await {
-            Ok(()) => error,
-            Err(storage_error) => storage_error,
-        }
+        self.storage.record_audit(event).await
     }
 
     /// Hands on how an action ended, and writes a refusal down as [`Self::record_refusal`] does.

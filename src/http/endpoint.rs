@@ -10,7 +10,7 @@ use utoipa::openapi::path::{HttpMethod, Operation};
 use utoipa::openapi::{RefOr, Schema};
 
 use super::extract::body::discard;
-use super::extract::caller::Access;
+use super::extract::caller::{Access, record_unreadable};
 use crate::auth::Permission;
 use crate::error::ErrorKind;
 
@@ -125,7 +125,10 @@ async fn prepare<G: Access, A: FromRequest>(
     payload: &mut Payload,
 ) -> Result<A, actix_web::Error> {
     G::admit(request).await?;
-    A::from_request(request, payload).await.map_err(Into::into)
+    match A::from_request(request, payload).await {
+        Ok(arguments) => Ok(arguments),
+        Err(error) => Err(record_unreadable(request, G::PERMISSION, error.into()).await),
+    }
 }
 
 impl Endpoint {

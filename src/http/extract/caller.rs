@@ -94,6 +94,31 @@ pub struct ClientCertificate {
     pub intermediates: Arc<Vec<Vec<u8>>>,
 }
 
+/// Writes down that an admitted caller wanted to change something and what it sent could not be read, and gives the error back. A question
+/// that cannot be read changes nothing and is not written down.
+pub(in crate::http) async fn record_unreadable(
+    request: &HttpRequest,
+    permission: Option<Permission>,
+    error: actix_web::Error,
+) -> actix_web::Error {
+    let asks_only = request.method().is_safe();
+    let caller = request.extensions().get::<Arc<Caller>>().cloned();
+    let state = request.app_data::<web::Data<AppState>>();
+    let (Some(state), Some(caller), Some(permission), Some(refusal)) =
+        (state, caller, permission, error.as_error::<Error>())
+    else {
+        return error;
+    };
+    if asks_only {
+        return error;
+    }
+    let object = format!("path:{} {}", request.method(), super::super::problem::shorten(request.path()));
+    match state.ca.note_refusal(&caller, permission.as_str(), object, refusal).await {
+        Ok(()) => error,
+        Err(storage_error) => storage_error.into(),
+    }
+}
+
 async fn authorize<P: Requires>(request: &HttpRequest) -> Result<Authorized<P>> {
     let state = request
         .app_data::<web::Data<AppState>>()
@@ -117,6 +142,7 @@ async fn authorize<P: Requires>(request: &HttpRequest) -> Result<Authorized<P>> 
         }
     };
     request.extensions_mut().insert(PrincipalName(caller.principal.name.clone()));
+    request.extensions_mut().insert(Arc::clone(&caller));
     match Authorized::check(Arc::clone(&caller)) {
         Ok(authorized) => Ok(authorized),
         Err(error) => {

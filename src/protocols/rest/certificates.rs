@@ -45,7 +45,7 @@ pub async fn issue(
 ) -> Result<HttpResponse> {
     // Before issuing: a certificate that cannot be answered must not be made.
     let as_pem = wants_pem(&request)?;
-    let issuance = submission.into_request(&state, authorization.caller()).await?;
+    let issuance = submission.into_request(&state, authorization.caller(), "certificate.issue").await?;
     let issued = state.ca.issue(&authorization, issuance).await?;
     created(&issued, as_pem)
 }
@@ -95,7 +95,7 @@ pub async fn check(
     state: State,
     submission: IssuanceSubmission,
 ) -> Result<HttpResponse> {
-    let issuance = submission.into_request(&state, authorization.caller()).await?;
+    let issuance = submission.into_request(&state, authorization.caller(), "certificate.check").await?;
     let profile = issuance.profile.clone();
     let checked = state.ca.check(&authorization, issuance).await?;
     Ok(HttpResponse::Ok().json(CheckDocument::of(profile, checked)))

@@ -188,16 +188,20 @@ impl IssuanceSubmission {
         Ok(Self { csr, profile: raw.profile, issuer: raw.issuer, adjustments, labels, idempotency })
     }
 
-    /// Parses the CSR and names the profile. A CSR that does not parse is written into the audit log.
+    /// Parses the CSR and names the profile. A CSR that does not parse, and a missing profile, are written into the audit log as refusals
+    /// of `action`.
     ///
     /// # Errors
     /// `BadCsr`; `Malformed` when no profile is named and there is no default; those of the storage.
-    pub(crate) async fn into_request(self, state: &State, caller: &Caller) -> Result<IssuanceRequest> {
+    pub(crate) async fn into_request(self, state: &State, caller: &Caller, action: &str) -> Result<IssuanceRequest> {
         let profile = match self.profile.or_else(|| state.settings.default_profile.clone()) {
             Some(profile) => profile,
-            None => return Err(no_profile(state, caller)),
+            None => {
+                let error = no_profile(state, caller);
+                return Err(state.ca.record_refusal(caller, action, String::new(), error).await);
+            }
         };
-        let csr = parse_csr(state, caller, "certificate.issue", &self.csr).await?;
+        let csr = parse_csr(state, caller, action, &self.csr).await?;
         Ok(IssuanceRequest {
             csr,
             profile,

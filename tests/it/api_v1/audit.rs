@@ -124,3 +124,25 @@ database.commit()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// What a caller wanted to change and could not be read is a refusal too; a question that cannot be read is not.
+#[test]
+fn unreadable_requests_for_a_change_are_written_down() {
+    for database in Database::ALL {
+        let client = Service::shared(database).administrator();
+        let events = || client.get("/api/v1/audit?outcome=refused&limit=200").expect(200).json()["items"].clone();
+        let written = |id: &str| events().as_array().unwrap().iter().find(|event| event["request_id"] == id).cloned();
+        let unreadable = client.post("/api/v1/certificates").body("application/json", "{").expect(400);
+        let event = written(unreadable.header("x-request-id")).unwrap();
+        assert_eq!(
+            (&event["actor"], &event["action"]),
+            (&json!("token:admin"), &json!("certificates.issue")),
+            "{event}"
+        );
+        let unknown =
+            client.post("/api/v1/tokens").json(&json!({"name": "x", "role": "auditor", "colour": "red"})).expect(400);
+        assert_eq!(written(unknown.header("x-request-id")).unwrap()["action"], "tokens.manage");
+        let question = client.get("/api/v1/certificates?colour=red").expect(400);
+        assert_eq!(written(question.header("x-request-id")), None);
+    }
+}

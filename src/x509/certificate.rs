@@ -1,9 +1,11 @@
 //! Certificates: the to-be-signed bytes built exactly once from a template, and the parsed form of finished ones.
 
 mod parse;
+mod understood;
 
 pub(super) use parse::inner_algorithm;
 
+use aws_lc_rs::signature::{RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY, UnparsedPublicKey};
 use const_oid::ObjectIdentifier;
 
 use super::decoding;
@@ -13,9 +15,13 @@ use super::key;
 use super::pem;
 use super::usage::KeyUsages;
 use super::{
-    DistinguishedName, ExtendedKeyUsage, PublicKey, SerialNumber, SignatureAlgorithm, SubjectAltName, Timestamp,
+    DistinguishedName, ExtendedKeyUsage, NameConstraints, PublicKey, SerialNumber, SignatureAlgorithm, SubjectAltName,
+    Timestamp,
 };
 use crate::error::{Error, Result};
+
+/// `sha1WithRSAEncryption`, which is read but not accepted.
+const RSA_SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5");
 
 /// Everything that goes into a certificate (RFC 5280, section 4.1.2), in the order it is encoded.
 #[derive(Clone, Debug)]
@@ -76,6 +82,8 @@ pub fn assemble(to_be_signed: &[u8], algorithm: SignatureAlgorithm, signature: &
 #[derive(Clone, Debug)]
 pub struct Certificate {
     der: Vec<u8>,
+    /// The version: 3, or 1 or 2 for old certificates without extensions.
+    pub version: u8,
     /// The serial number.
     pub serial: SerialNumber,
     /// The issuer name.
@@ -102,14 +110,33 @@ pub struct Certificate {
     pub authority_key_identifier: Option<Vec<u8>>,
     /// Whether the TLS feature extension asks for must-staple.
     pub must_staple: bool,
+    /// The name constraints of a CA certificate.
+    pub name_constraints: Option<NameConstraints>,
+    /// The certificate policies and what limits them.
+    pub policies: PolicyRules,
     extensions: Vec<Extension>,
+}
+
+/// What a certificate says about certificate policies (RFC 5280, sections 4.2.1.4, 4.2.1.5, 4.2.1.11 and 4.2.1.14).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyRules {
+    /// The certificate policies, if it has the extension.
+    pub policies: Option<Vec<ObjectIdentifier>>,
+    /// Policy mappings of a CA certificate: a policy of its issuer's domain, and the one of its own that is equal to it.
+    pub mappings: Vec<(ObjectIdentifier, ObjectIdentifier)>,
+    /// `requireExplicitPolicy`: after how many more certificates a valid policy is needed.
+    pub require_explicit_policy: Option<u32>,
+    /// `inhibitPolicyMapping`: after how many more certificates policies are not mapped.
+    pub inhibit_policy_mapping: Option<u32>,
+    /// `inhibitAnyPolicy`: after how many more certificates `anyPolicy` stands for nothing.
+    pub inhibit_any_policy: Option<u32>,
 }
 
 impl Certificate {
     /// Parses DER.
     ///
     /// # Errors
-    /// `Malformed` when it is not one X.509 version 3 certificate.
+    /// `Malformed` when it is not one X.509 certificate of version 1 (then without any extension, and no CA as far as can be told) to 3.
     pub fn from_der(der: &[u8]) -> Result<Self> {
         parse::certificate(der)
     }
@@ -145,10 +172,27 @@ impl Certificate {
         key::sha256(&self.der)
     }
 
+    /// Whether subject and issuer are the same name, signature or no.
+    #[must_use]
+    pub fn is_self_issued(&self) -> bool {
+        self.subject.as_der() == self.issuer.as_der()
+    }
+
     /// Whether subject and issuer are the same name and the certificate verifies with its own key.
     #[must_use]
     pub fn is_self_signed(&self) -> bool {
         self.verify_issued_by(self).is_ok()
+    }
+
+    /// Explains why a certificate that bears its own name did not verify with its own key.
+    pub(crate) fn not_its_own_signature(&self, error: Error) -> Error {
+        let subject = &self.subject;
+        let detail = match (self.public_key.algorithm(), self.signature_algorithm()) {
+            (Err(name), _) => format!("the key of `{subject}` is of the algorithm `{name}`, which is not supported"),
+            (Ok(_), Err(unsupported)) => format!("the signature of `{subject}` cannot be verified: {unsupported}"),
+            (Ok(_), Ok(_)) => format!("`{subject}` bears its own name but did not sign itself"),
+        };
+        Error::malformed(detail).with_source(error)
     }
 
     /// Verifies the certificate's signature with the issuer's key, and that the names chain.
@@ -163,6 +207,20 @@ impl Certificate {
             )));
         }
         Signed::from_der(&self.der, "certificate")?.verify(&issuer.public_key)
+    }
+
+    /// Verifies as [`verify_issued_by`](Self::verify_issued_by) does, but accepts RSA signatures with SHA-1, too: for taking over what a CA
+    /// signed long ago, never for deciding whom to trust.
+    ///
+    /// # Errors
+    /// `Malformed` with the reason.
+    pub fn verify_once_issued_by(&self, issuer: &Self) -> Result<()> {
+        let verified = self.verify_issued_by(issuer);
+        if verified.is_ok() || self.issuer.as_der() != issuer.subject.as_der() {
+            return verified;
+        }
+        let signed = Signed::from_der(&self.der, "certificate")?;
+        if signed.verifies_with_sha1(&issuer.public_key) { Ok(()) } else { verified }
     }
 
     /// Returns every extension in order.
@@ -224,6 +282,16 @@ impl<'a> Signed<'a> {
     pub(crate) fn verify(&self, key: &PublicKey) -> Result<()> {
         let algorithm = SignatureAlgorithm::from_identifier_der(self.algorithm)?;
         key.verify(algorithm, self.to_be_signed, self.signature)
+    }
+
+    /// Whether the signature is one with RSA and SHA-1 and verifies.
+    pub(crate) fn verifies_with_sha1(&self, key: &PublicKey) -> bool {
+        let is_sha1 = decoding::algorithm(self.algorithm, "signature algorithm").is_ok_and(|(oid, _)| oid == RSA_SHA1);
+        let is_rsa = matches!(key.algorithm(), Ok(super::KeyAlgorithm::Rsa(_)));
+        let verification = &RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY;
+        is_sha1
+            && is_rsa
+            && UnparsedPublicKey::new(verification, key.key_bits()).verify(self.to_be_signed, self.signature).is_ok()
     }
 
     /// Returns the name of the signature algorithm, accepted or not.

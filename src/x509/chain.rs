@@ -100,10 +100,9 @@ fn check(chain: &[Certificate]) -> Result<()> {
         }
     }
     match chain.last() {
-        Some(last) if last.subject.as_der() == last.issuer.as_der() => last.verify_issued_by(last).map_err(|error| {
-            Error::malformed(format!("`{}` bears its own name but did not sign itself", last.subject))
-                .with_source(error)
-        }),
+        Some(last) if last.subject.as_der() == last.issuer.as_der() => {
+            last.verify_issued_by(last).map_err(|error| last.not_its_own_signature(error))
+        }
         _ => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! Certificate signing requests (PKCS #10, RFC 2986): parsed once, proof of possession verified once, everything that was
 //! asked for kept, so that policy can refuse by name what it does not allow.
 
+mod build;
 mod parse;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -16,6 +17,7 @@ use crate::error::Result;
 /// The most octets of DER (or PEM text) taken as a request: 64 KiB.
 pub const MAXIMUM_LENGTH: usize = 64 * 1024;
 
+pub use build::CertificateRequestTemplate;
 pub(crate) use parse::Unverified;
 
 /// A parsed request whose self-signature has been verified: holding one is proof of possession.
@@ -39,6 +41,10 @@ pub struct RequestedExtensions {
     pub extended_key_usage: Option<Vec<ExtendedKeyUsage>>,
     /// Whether basic constraints ask for a CA certificate.
     pub certificate_authority: bool,
+    /// Whether basic constraints ask for a certificate that is not a CA's, as against saying nothing.
+    pub end_entity: bool,
+    /// The path length that basic constraints ask for.
+    pub path_length: Option<u8>,
     /// The TLS feature extension asks for OCSP must-staple.
     pub must_staple: bool,
     /// Every other extension: identifier and a name for it (or its dotted form). A subject key identifier counts as other only when
@@ -112,6 +118,8 @@ impl CertificateRequest {
             key_usage: certificate.key_usage.clone(),
             extended_key_usage: certificate.extended_key_usage.clone(),
             certificate_authority: certificate.certificate_authority.is_some(),
+            end_entity: certificate.certificate_authority.is_none(),
+            path_length: certificate.certificate_authority.flatten(),
             must_staple: certificate.must_staple,
             other: Vec::new(),
         };

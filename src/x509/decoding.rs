@@ -129,7 +129,16 @@ where
 
 /// Takes an object identifier of x509-parser.
 pub(crate) fn object_identifier(oid: &Oid<'_>, what: &str) -> Result<ObjectIdentifier> {
-    ObjectIdentifier::from_bytes(oid.as_bytes()).map_err(|error| {
+    let parsed = match oid.as_bytes() {
+        // Three arcs in two octets, as `2.5.29` has: const-oid writes them, and reads none of less than three octets.
+        &[roots, third] if roots < 0x80 && third < 0x80 => {
+            let first = (roots / 40).min(2);
+            let second = roots - first * 40;
+            ObjectIdentifier::new(&format!("{first}.{second}.{third}"))
+        }
+        octets => ObjectIdentifier::from_bytes(octets),
+    };
+    parsed.map_err(|error| {
         Error::malformed(format!("{what}: not an object identifier that can be read")).with_source(error)
     })
 }
@@ -183,6 +192,18 @@ mod tests {
         ] {
             assert!(Reader::new(input).any("value").is_err(), "{input:02x?}");
         }
+    }
+
+    #[test]
+    fn object_identifiers_of_three_arcs_are_read_back() {
+        for text in ["1.2.3", "2.5.29", "0.9.1", "1.2.840.113549"] {
+            let oid = ObjectIdentifier::new(text).unwrap();
+            let der = encoding::object_identifier(&oid);
+            let read = object_identifier(&complete(Oid::from_der(&der), "identifier").unwrap(), "identifier").unwrap();
+            assert_eq!((read, read.to_string()), (oid, text.to_owned()));
+        }
+        let two_arcs = Oid::from_der(&[6, 1, 0x2a]).unwrap().1;
+        assert!(object_identifier(&two_arcs, "identifier").is_err());
     }
 
     #[test]

@@ -42,6 +42,13 @@ pub struct DistinguishedName {
     multi_valued: bool,
 }
 
+/// The empty name.
+impl Default for DistinguishedName {
+    fn default() -> Self {
+        Self { der: encoding::sequence(&[]), attributes: Vec::new(), multi_valued: false }
+    }
+}
+
 impl DistinguishedName {
     /// Parses the DER of a `Name`. Odd attribute values are kept and marked with their defect.
     ///
@@ -121,6 +128,18 @@ impl DistinguishedName {
         self.attributes.is_empty()
     }
 
+    /// Whether the other name is this one to somebody who minds neither case nor runs of blanks nor string types (RFC 5280, section 7.1).
+    #[must_use]
+    pub fn is_equivalent(&self, other: &Self) -> bool {
+        let folded = |value: &str| value.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        self.attributes.len() == other.attributes.len()
+            && self
+                .attributes
+                .iter()
+                .zip(&other.attributes)
+                .all(|(own, other)| own.oid == other.oid && folded(&own.value) == folded(&other.value))
+    }
+
     /// Returns the values of one attribute type, in order.
     pub fn values(&self, attribute_type: AttributeType) -> impl Iterator<Item = &str> {
         self.attributes
@@ -177,6 +196,19 @@ mod tests {
         assert_eq!(name.to_string(), "");
         assert_eq!(DistinguishedName::parse("").unwrap(), name);
         assert!(name.is_empty());
+    }
+
+    #[test]
+    fn names_are_equivalent_whatever_their_case_and_blanks() {
+        let name = DistinguishedName::parse("/C=SE/O=Example  AB").unwrap();
+        for (other, expected) in
+            [("/C=se/O=example ab", true), ("/C=SE/O=Example", false), ("/O=Example AB/C=SE", false)]
+        {
+            assert_eq!(name.is_equivalent(&DistinguishedName::parse(other).unwrap()), expected, "{other}");
+        }
+        let printable = |value: &[u8]| name_with("2.5.4.3", encoding::PRINTABLE_STRING, value);
+        assert!(printable(b" a").is_equivalent(&name_with("2.5.4.3", encoding::UTF8_STRING, b"A ")));
+        assert!(!name.is_equivalent(&DistinguishedName::default()));
     }
 
     #[test]

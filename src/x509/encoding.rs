@@ -121,7 +121,12 @@ pub(crate) const fn boolean_true() -> [u8; 3] {
 
 /// Returns the content octets of a non-negative INTEGER with this value.
 pub(crate) fn unsigned_content(number: u64) -> Vec<u8> {
-    let mut content: Vec<u8> = number.to_be_bytes().into_iter().skip_while(|octet| *octet == 0).collect();
+    minimal(&number.to_be_bytes())
+}
+
+/// Returns the content octets of a non-negative INTEGER: no leading zeros but the one that keeps it from being negative.
+fn minimal(octets: &[u8]) -> Vec<u8> {
+    let mut content: Vec<u8> = octets.iter().copied().skip_while(|octet| *octet == 0).collect();
     if content.first().is_none_or(|first| first & 0x80 != 0) {
         content.insert(0, 0);
     }
@@ -133,6 +138,11 @@ pub(crate) fn unsigned(number: u64) -> Vec<u8> {
     value(INTEGER, &unsigned_content(number))
 }
 
+/// Returns a non-negative INTEGER of a number in big-endian octets, with leading zeros or without.
+pub(crate) fn unsigned_octets(octets: &[u8]) -> Vec<u8> {
+    value(INTEGER, &minimal(octets))
+}
+
 /// Returns a BIT STRING of whole octets.
 pub(crate) fn bit_string(octets: &[u8]) -> Vec<u8> {
     constructed(BIT_STRING, &[&[0], octets])
@@ -140,24 +150,43 @@ pub(crate) fn bit_string(octets: &[u8]) -> Vec<u8> {
 
 /// Returns a `Time` as RFC 5280, section 4.1.2.5, wants it: `UTCTime` through 2049, `GeneralizedTime` from 2050.
 pub(crate) fn time(moment: Timestamp) -> Vec<u8> {
+    let mut out = Vec::with_capacity(17);
+    append_time(&mut out, moment);
+    out
+}
+
+/// Appends what [`time`] returns.
+pub(crate) fn append_time(out: &mut Vec<u8>, moment: Timestamp) {
     let calendar = moment.to_date_time();
     if calendar.year() > 2049 {
-        return generalized_time(moment);
+        // Rare: what is signed here ends before, and what is revoked was revoked before.
+        out.extend(generalized_time(moment));
+        return;
     }
-    let mut content = Vec::with_capacity(13);
-    push_two_digits(&mut content, u8::try_from(calendar.year().rem_euclid(100)).unwrap_or(0));
-    push_month_to_second(&mut content, calendar);
-    value(UTC_TIME, &content)
+    header(out, UTC_TIME, 13);
+    push_two_digits(out, u8::try_from(calendar.year().rem_euclid(100)).unwrap_or(0));
+    push_month_to_second(out, calendar);
+}
+
+/// Returns how many octets [`append_time`] appends.
+pub(crate) fn time_length(moment: Timestamp) -> usize {
+    if moment.to_date_time().year() > 2049 { 17 } else { 15 }
 }
 
 /// Returns a `GeneralizedTime` without fractions, in UTC (RFC 5280, section 4.1.2.5.2).
 pub(crate) fn generalized_time(moment: Timestamp) -> Vec<u8> {
+    let mut out = Vec::with_capacity(17);
+    append_generalized_time(&mut out, moment);
+    out
+}
+
+/// Appends a `GeneralizedTime` without fractions, in UTC (RFC 5280, section 4.1.2.5.2).
+pub(crate) fn append_generalized_time(out: &mut Vec<u8>, moment: Timestamp) {
     let calendar = moment.to_date_time();
-    let mut content = Vec::with_capacity(15);
-    push_two_digits(&mut content, u8::try_from(calendar.year().div_euclid(100)).unwrap_or(0));
-    push_two_digits(&mut content, u8::try_from(calendar.year().rem_euclid(100)).unwrap_or(0));
-    push_month_to_second(&mut content, calendar);
-    value(GENERALIZED_TIME, &content)
+    header(out, GENERALIZED_TIME, 15);
+    push_two_digits(out, u8::try_from(calendar.year().div_euclid(100)).unwrap_or(0));
+    push_two_digits(out, u8::try_from(calendar.year().rem_euclid(100)).unwrap_or(0));
+    push_month_to_second(out, calendar);
 }
 
 fn push_month_to_second(content: &mut Vec<u8>, calendar: OffsetDateTime) {
@@ -219,5 +248,8 @@ mod tests {
         assert_eq!(time(next), value(GENERALIZED_TIME, b"20500101000000Z"));
         assert_eq!(time(Timestamp::MAX), value(GENERALIZED_TIME, b"99991231235959Z"));
         assert_eq!(time(Timestamp::MIN), value(UTC_TIME, b"500101000000Z"));
+        for moment in [last, next, Timestamp::MAX, Timestamp::MIN] {
+            assert_eq!(time(moment).len(), time_length(moment));
+        }
     }
 }

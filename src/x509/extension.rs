@@ -92,10 +92,12 @@ impl Extension {
     /// CRL distribution points (section 4.2.1.13): one point whose full name is all the given URIs.
     #[must_use]
     pub fn crl_distribution_points(uris: &[String]) -> Self {
-        let names: Vec<Vec<u8>> = uris.iter().map(|uri| general_name::uri(uri)).collect();
-        let full_name = encoding::constructed(encoding::context_constructed(0), &[&names.concat()]);
-        let point = encoding::sequence(&[&encoding::constructed(encoding::context_constructed(0), &[&full_name])]);
-        Self { oid: oids::CRL_DISTRIBUTION_POINTS, critical: false, value: encoding::sequence(&[&point]) }
+        Self { oid: oids::CRL_DISTRIBUTION_POINTS, critical: false, value: distribution_points(uris) }
+    }
+    /// Freshest CRL (sections 4.2.1.15 and 5.2.6): where the delta CRL is, for certificates and for full CRLs.
+    #[must_use]
+    pub fn freshest_crl(uris: &[String]) -> Self {
+        Self { oid: oids::FRESHEST_CRL, critical: false, value: distribution_points(uris) }
     }
     /// Authority information access (section 4.2.2.1): CA issuers and OCSP URIs. Not to be used when both are empty.
     #[must_use]
@@ -124,9 +126,27 @@ impl Extension {
         Self { oid: oids::TLS_FEATURE, critical: false, value }
     }
 
+    /// `id-pkix-ocsp-nocheck` (RFC 6960, section 4.2.2.2.1), for a responder's certificate: it is short-lived, and nobody need ask whether it is revoked.
+    #[must_use]
+    pub fn ocsp_no_check() -> Self {
+        Self { oid: oids::OCSP_NO_CHECK, critical: false, value: encoding::value(encoding::NULL, &[]) }
+    }
+
     /// Makes a CRL number (section 5.2.3), not critical.
     pub(crate) fn crl_number(number: u64) -> Self {
         Self { oid: oids::CRL_NUMBER, critical: false, value: encoding::unsigned(number) }
+    }
+
+    /// Makes a delta CRL indicator (section 5.2.4), critical, with the number of the CRL that the delta builds on.
+    pub(crate) fn delta_crl_indicator(base_number: u64) -> Self {
+        Self { oid: oids::DELTA_CRL_INDICATOR, critical: true, value: encoding::unsigned(base_number) }
+    }
+
+    /// Makes an issuing distribution point (section 5.2.5), critical: the CRL is complete for the certificates whose CRL distribution point
+    /// has this very address, and says nothing of others.
+    pub(crate) fn issuing_distribution_point(uri: &str) -> Self {
+        let point = distribution_point_name(&[uri]);
+        Self { oid: oids::ISSUING_DISTRIBUTION_POINT, critical: true, value: encoding::sequence(&[&point]) }
     }
 
     /// Encodes the extension.
@@ -179,6 +199,19 @@ impl Extension {
     }
 }
 
+/// Returns `CRLDistributionPoints` of one point.
+fn distribution_points(uris: &[String]) -> Vec<u8> {
+    let uris: Vec<&str> = uris.iter().map(String::as_str).collect();
+    encoding::sequence(&[&encoding::sequence(&[&distribution_point_name(&uris)])])
+}
+
+/// Returns the field `distributionPoint` that distribution points begin with: explicitly tagged, because it is a CHOICE.
+fn distribution_point_name(uris: &[&str]) -> Vec<u8> {
+    let names: Vec<Vec<u8>> = uris.iter().map(|uri| general_name::uri(uri)).collect();
+    let full_name = encoding::constructed(encoding::context_constructed(0), &[&names.concat()]);
+    encoding::constructed(encoding::context_constructed(0), &[&full_name])
+}
+
 fn trailing_zeros(octet: u8) -> u8 {
     // At most 8, so it fits.
     u8::try_from(octet.trailing_zeros()).unwrap_or(0)
@@ -222,6 +255,11 @@ mod tests {
                 "300a3008060667810c010201",
             ),
             (Extension::must_staple(), false, "3003020105"),
+            (Extension::freshest_crl(&["http://a/".to_owned()]), false, "30113 00fa00da00b8609687474703a2f2f612f"),
+            (Extension::issuing_distribution_point("http://a/"), true, "300fa00da00b8609687474703a2f2f612f"),
+            (Extension::delta_crl_indicator(128), true, "02020080"),
+            (Extension::crl_number(7), false, "020107"),
+            (Extension::ocsp_no_check(), false, "0500"),
         ];
         for (extension, critical, expected) in cases {
             assert_eq!(hex_of(&extension), (critical, expected.replace(' ', "")), "{}", oids::name(&extension.oid));

@@ -2,14 +2,15 @@
 //!
 //! It judges nothing: whether a certificate would be issued is what `POST /api/v1/certificates/check` answers.
 
+use const_oid::ObjectIdentifier;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::crl::{CertificateList, RevokedEntry};
+use super::crl::{CertificateList, IssuingDistributionPoint, RemovedEntry, RevokedEntry};
 use super::csr::{RequestedName, Unverified};
-use super::extension::{Extension, oids};
+use super::extension::{Extension, decode, oids};
 use super::usage::KeyUsages;
-use super::{Certificate, ExtendedKeyUsage, PublicKey, SubjectAltName, encoding, pem};
+use super::{Certificate, ExtendedKeyUsage, NameConstraintsDocument, PublicKey, SubjectAltName, encoding, pem};
 use crate::error::{Error, Result};
 
 /// The most objects of one input.
@@ -99,7 +100,10 @@ fn certificate(der: &[u8]) -> Result<Inspected> {
             "extended_key_usage": extended_key_usages(certificate.extended_key_usage.as_deref()),
             "is_ca": certificate.certificate_authority.is_some(),
             "path_length": certificate.certificate_authority.flatten(),
+            "name_constraints": certificate.name_constraints.as_ref().map(NameConstraintsDocument::from),
             "must_staple": certificate.must_staple,
+            "crl_distribution_points": locations(&certificate, &oids::CRL_DISTRIBUTION_POINTS),
+            "freshest_crl": locations(&certificate, &oids::FRESHEST_CRL),
             "subject_key_identifier": certificate.subject_key_identifier.as_ref().map(hex::encode),
             "authority_key_identifier": certificate.authority_key_identifier.as_ref().map(hex::encode),
             "fingerprint_sha256": hex::encode(certificate.fingerprint_sha256()),
@@ -108,6 +112,12 @@ fn certificate(der: &[u8]) -> Result<Inspected> {
             "certificate": certificate.to_pem(),
         }),
     ))
+}
+
+/// Returns the addresses of distribution points; of one that cannot be read there is nothing to show.
+fn locations(certificate: &Certificate, extension: &ObjectIdentifier) -> Vec<String> {
+    let value = certificate.extension_value(extension);
+    value.and_then(|(_critical, value)| decode::crl_distribution_points(&value).ok()).unwrap_or_default()
 }
 
 fn request(der: &[u8]) -> Result<Inspected> {
@@ -120,6 +130,7 @@ fn request(der: &[u8]) -> Result<Inspected> {
         "key_usage": key_usages(requested.key_usage.as_ref()),
         "extended_key_usage": extended_key_usages(requested.extended_key_usage.as_deref()),
         "is_ca": requested.certificate_authority,
+        "path_length": requested.path_length,
         "must_staple": requested.must_staple,
         "signature_algorithm": request.signature_algorithm_name(),
         "extensions": extensions(&request.extensions),
@@ -136,14 +147,34 @@ fn revocation_list(der: &[u8]) -> Result<Inspected> {
         json!({
             "issuer": list.issuer.to_string(),
             "number": list.number,
+            "is_delta": list.is_delta(),
+            "base_number": list.base_number,
+            "issuing_distribution_point": list.distribution_point.as_ref().map(distribution_point),
+            "freshest_crl": list.freshest_crl,
             "this_update": list.this_update,
             "next_update": list.next_update,
             "signature_algorithm": list.signature_algorithm_name(),
             "extensions": extensions(list.extensions()),
             "revoked": list.entries.len(),
             "entries": list.entries.iter().take(MAXIMUM_ENTRIES).map(entry).collect::<Vec<_>>(),
+            "removed": list.removed.iter().take(MAXIMUM_ENTRIES).map(removed).collect::<Vec<_>>(),
         }),
     ))
+}
+
+fn distribution_point(point: &IssuingDistributionPoint) -> Value {
+    json!({
+        "full_name": point.full_name,
+        "only_contains_user_certificates": point.only_contains_user_certificates,
+        "only_contains_ca_certificates": point.only_contains_ca_certificates,
+        "only_some_reasons": point.only_some_reasons,
+        "indirect_crl": point.indirect_crl,
+        "only_contains_attribute_certificates": point.only_contains_attribute_certificates,
+    })
+}
+
+fn removed(entry: &RemovedEntry) -> Value {
+    json!({ "serial": entry.serial.to_string(), "removed_at": entry.removed_at })
 }
 
 fn entry(entry: &RevokedEntry) -> Value {
@@ -207,7 +238,9 @@ fn extensions(extensions: &[Extension]) -> Vec<Value> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use crate::x509::crl::{CrlTemplate, RevocationReason};
     use crate::x509::testing::Authority;
+    use crate::x509::{SerialNumber, SignatureAlgorithm};
 
     #[test]
     fn a_chain_is_shown_block_by_block() {
@@ -224,8 +257,39 @@ mod tests {
         assert_eq!(json["key_usage"], json!(["digital_signature"]));
         assert_eq!(json["extended_key_usage"], json!(["server_auth"]));
         assert_eq!(json["is_ca"], false);
+        assert_eq!(json["crl_distribution_points"], json!(["http://pki.example/root.crl"]));
+        assert_eq!(json["freshest_crl"], json!([]));
         assert_eq!(json["extensions"][0], json!({ "oid": "2.5.29.19", "name": "basic_constraints", "critical": true }));
         assert_eq!(serde_json::to_value(&found[1]).unwrap()["is_ca"], true);
+    }
+
+    #[test]
+    fn a_delta_crl_is_shown_with_its_base_and_what_it_removes() {
+        let root = Authority::root("Root");
+        let moment: crate::x509::Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let template = CrlTemplate {
+            signature_algorithm: SignatureAlgorithm::EcdsaSha256,
+            issuer: &root.certificate.subject,
+            authority_key_identifier: &[1; 20],
+            number: 9,
+            this_update: moment,
+            next_update: moment + std::time::Duration::from_secs(60),
+            distribution_point: Some("http://a/1.crl"),
+            base_number: Some(8),
+            freshest_crl: None,
+        };
+        let mut builder = template.begin(0).unwrap();
+        let serial = SerialNumber::from_bytes(&[7]).unwrap();
+        let reason = RevocationReason::KeyCompromise;
+        builder.push(&RevokedEntry { serial: serial.clone(), revoked_at: moment, reason, invalidity_date: None });
+        builder.push_removed(&RemovedEntry { serial, removed_at: moment });
+        let der = root.sign(builder.finish().to_be_signed());
+        let json = serde_json::to_value(&inspect(&der).unwrap()[0]).unwrap();
+        assert_eq!((&json["type"], &json["is_delta"], &json["base_number"]), (&json!("crl"), &json!(true), &json!(8)));
+        assert_eq!(json["issuing_distribution_point"]["full_name"], json!(["http://a/1.crl"]));
+        assert_eq!(json["issuing_distribution_point"]["indirect_crl"], false);
+        assert_eq!(json["entries"][0]["reason"], "key_compromise");
+        assert_eq!(json["removed"], json!([{ "serial": "07", "removed_at": "2026-01-02T03:04:05Z" }]));
     }
 
     #[test]

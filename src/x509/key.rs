@@ -2,6 +2,7 @@
 //!
 //! Private keys live in `signer/`. Which keys are admitted is decided in `policy/keys.rs`.
 
+pub(super) mod jwk;
 pub(super) mod names;
 mod signature_algorithm;
 mod weakness;
@@ -19,7 +20,7 @@ use x509_parser::public_key::RSAPublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::decoding::{self, shape};
-use super::encoding;
+use super::{KeyUsage, encoding};
 use crate::error::{Error, Result};
 
 pub use signature_algorithm::SignatureAlgorithm;
@@ -30,11 +31,21 @@ const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+/// The identifiers of ML-DSA (RFC 9881, section 2), with the octets that a public key has (FIPS 204, section 4, table 2).
+const ML_DSA: [(ObjectIdentifier, KeyAlgorithm, usize); 3] = [
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17"), KeyAlgorithm::MlDsa44, 1312),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18"), KeyAlgorithm::MlDsa65, 1952),
+    (ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19"), KeyAlgorithm::MlDsa87, 2592),
+];
+
+/// The key algorithms by name, for messages.
+pub(super) const KNOWN: &str =
+    "ecdsa-p256, ecdsa-p384, ecdsa-p521, ed25519, ml-dsa-44, ml-dsa-65, ml-dsa-87 and rsa-2048 to rsa-8192";
 
 /// The sizes of RSA modulus that can be named; which are admitted is a matter of weakness and policy.
 const RSA_BITS: std::ops::RangeInclusive<u16> = 512..=16384;
 
-/// A public key algorithm with its size, written as in profiles: `ecdsa-p256`, `ed25519`, `rsa-2048`.
+/// A public key algorithm with its size, written as in profiles: `ecdsa-p256`, `ed25519`, `ml-dsa-65`, `rsa-2048`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyAlgorithm {
     /// ECDSA on P-256.
@@ -45,8 +56,45 @@ pub enum KeyAlgorithm {
     EcdsaP521,
     /// Ed25519 (RFC 8410).
     Ed25519,
+    /// ML-DSA-44 (FIPS 204, RFC 9881), against quantum computers: security category 2.
+    MlDsa44,
+    /// ML-DSA-65: security category 3.
+    MlDsa65,
+    /// ML-DSA-87: security category 5.
+    MlDsa87,
     /// RSA with a modulus of this many bits.
     Rsa(u16),
+}
+
+impl KeyAlgorithm {
+    /// Whether signatures by such keys withstand quantum computers, and so are not known to many verifiers yet.
+    #[must_use]
+    pub const fn is_post_quantum(self) -> bool {
+        match self {
+            Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 => true,
+            Self::EcdsaP256 | Self::EcdsaP384 | Self::EcdsaP521 | Self::Ed25519 | Self::Rsa(_) => false,
+        }
+    }
+
+    /// Whether a key of this kind can have the usage: RSA keys agree on no keys (RFC 3279, section 2.3.1), EC keys encrypt nothing
+    /// (RFC 8813, section 3), Ed25519 keys (RFC 8410, section 5) and ML-DSA keys (RFC 9881, section 5) sign only.
+    #[must_use]
+    pub const fn permits(self, usage: KeyUsage) -> bool {
+        match usage {
+            KeyUsage::DigitalSignature | KeyUsage::ContentCommitment | KeyUsage::KeyCertSign | KeyUsage::CrlSign => {
+                true
+            }
+            KeyUsage::KeyEncipherment | KeyUsage::DataEncipherment => match self {
+                Self::Rsa(_) => true,
+                Self::EcdsaP256 | Self::EcdsaP384 | Self::EcdsaP521 | Self::Ed25519 => false,
+                Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 => false,
+            },
+            KeyUsage::KeyAgreement | KeyUsage::EncipherOnly | KeyUsage::DecipherOnly => match self {
+                Self::EcdsaP256 | Self::EcdsaP384 | Self::EcdsaP521 => true,
+                Self::Ed25519 | Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 | Self::Rsa(_) => false,
+            },
+        }
+    }
 }
 
 impl fmt::Display for KeyAlgorithm {
@@ -56,6 +104,9 @@ impl fmt::Display for KeyAlgorithm {
             Self::EcdsaP384 => f.write_str("ecdsa-p384"),
             Self::EcdsaP521 => f.write_str("ecdsa-p521"),
             Self::Ed25519 => f.write_str("ed25519"),
+            Self::MlDsa44 => f.write_str("ml-dsa-44"),
+            Self::MlDsa65 => f.write_str("ml-dsa-65"),
+            Self::MlDsa87 => f.write_str("ml-dsa-87"),
             Self::Rsa(bits) => write!(f, "rsa-{bits}"),
         }
     }
@@ -69,16 +120,15 @@ impl FromStr for KeyAlgorithm {
             "ecdsa-p384" => Ok(Self::EcdsaP384),
             "ecdsa-p521" => Ok(Self::EcdsaP521),
             "ed25519" => Ok(Self::Ed25519),
+            "ml-dsa-44" => Ok(Self::MlDsa44),
+            "ml-dsa-65" => Ok(Self::MlDsa65),
+            "ml-dsa-87" => Ok(Self::MlDsa87),
             _ => text
                 .strip_prefix("rsa-")
                 .and_then(|bits| bits.parse().ok())
                 .filter(|bits| (2048..=8192).contains(bits))
                 .map(Self::Rsa)
-                .ok_or_else(|| {
-                    Error::malformed(format!(
-                        "`{text}` is not a key algorithm; known are ecdsa-p256, ecdsa-p384, ecdsa-p521, ed25519 and rsa-2048 to rsa-8192"
-                    ))
-                }),
+                .ok_or_else(|| Error::malformed(format!("`{text}` is not a key algorithm; known are {KNOWN}"))),
         }
     }
 }
@@ -119,7 +169,7 @@ impl PublicKey {
     /// Takes the DER of a `SubjectPublicKeyInfo`. An algorithm that is not supported is kept by name, for policy to refuse.
     ///
     /// # Errors
-    /// `Malformed` when it is not a `SubjectPublicKeyInfo`.
+    /// `Malformed` when it is not a `SubjectPublicKeyInfo`, or an ML-DSA key in it has another size than its algorithm's.
     pub fn from_spki_der(der: &[u8]) -> Result<Self> {
         shape::PUBLIC_KEY.check(der, "public key")?;
         Self::from_parsed(&decoding::complete(SubjectPublicKeyInfo::from_der(der), "public key")?)
@@ -135,6 +185,9 @@ impl PublicKey {
             curve(info.algorithm.parameters())?
         } else if oid == ED25519 {
             Ok(KeyAlgorithm::Ed25519)
+        } else if let Some((_, algorithm, length)) = ML_DSA.iter().find(|(known, ..)| *known == oid) {
+            check_ml_dsa(*algorithm, *length, info.algorithm.parameters().is_some(), bits)?;
+            Ok(*algorithm)
         } else {
             Err(names::key_algorithm(&oid))
         };
@@ -230,6 +283,23 @@ impl PublicKey {
     }
 }
 
+/// Refuses parameters and any other size than the algorithm's (RFC 9881, sections 2 and 4). The library would also take a whole
+/// `SubjectPublicKeyInfo` in place of the key's octets, and find the algorithm by the size.
+fn check_ml_dsa(algorithm: KeyAlgorithm, length: usize, has_parameters: bool, bits: &[u8]) -> Result<()> {
+    if has_parameters {
+        return Err(Error::malformed(format!(
+            "the key algorithm `{algorithm}` has no parameters (RFC 9881, section 2)"
+        )));
+    }
+    if bits.len() != length {
+        return Err(Error::malformed(format!(
+            "a key of the algorithm `{algorithm}` has {length} octets, this one has {} (RFC 9881, section 4)",
+            bits.len()
+        )));
+    }
+    Ok(())
+}
+
 /// Reads the parameters of an `id-ecPublicKey` algorithm (RFC 5480, section 2.1.1).
 fn curve(parameters: Option<&Any<'_>>) -> Result<Result<KeyAlgorithm, String>> {
     let name = match parameters.map(|parameters| (decoding::identifier_octet(parameters), parameters)) {
@@ -293,3 +363,7 @@ pub(crate) fn sha256(octets: &[u8]) -> [u8; 32] {
     }
     array
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+mod tests;

@@ -19,7 +19,7 @@ pub fn lint(template: &CertificateTemplate<'_>) -> Vec<String> {
         Ok(decoded) => {
             check_authority(template, &decoded, &mut findings);
             check_names(template, &decoded, &mut findings);
-            check_usages(&decoded, &mut findings);
+            check_usages(template, &decoded, &mut findings);
         }
         Err(error) => findings.push(format!("an extension does not decode: {error} (RFC 5280, section 4.2)")),
     }
@@ -97,6 +97,7 @@ fn check_criticality(extensions: &[Extension], findings: &mut Vec<String>) {
         (oids::NAME_CONSTRAINTS, true, "4.2.1.10"),
         (oids::AUTHORITY_INFORMATION_ACCESS, false, "4.2.2.1"),
         (oids::CRL_DISTRIBUTION_POINTS, false, "4.2.1.13"),
+        (oids::FRESHEST_CRL, false, "4.2.1.15"),
     ];
     for extension in extensions {
         if let Some((_, critical, section)) =
@@ -130,6 +131,10 @@ fn check_authority(template: &CertificateTemplate<'_>, decoded: &Decoded, findin
     } else if signs_certificates {
         findings.push("the key usage `key_cert_sign` without a CA (RFC 5280, section 4.2.1.9)".to_owned());
     }
+    let has = |oid| template.extensions.iter().any(|extension| extension.oid == oid);
+    if has(oids::NAME_CONSTRAINTS) && decoded.ca.is_none() {
+        findings.push("name constraints without a CA (RFC 5280, section 4.2.1.10)".to_owned());
+    }
     if decoded.has_basic_constraints && decoded.ca.is_none() && !critical_basic_constraints {
         findings.push("basic constraints are written critical here (RFC 5280, section 4.2.1.9)".to_owned());
     }
@@ -161,12 +166,21 @@ fn check_names(template: &CertificateTemplate<'_>, decoded: &Decoded, findings: 
     }
 }
 
-fn check_usages(decoded: &Decoded, findings: &mut Vec<String>) {
+fn check_usages(template: &CertificateTemplate<'_>, decoded: &Decoded, findings: &mut Vec<String>) {
     if let Some(usages) = &decoded.extended_key_usage {
         for (index, usage) in usages.iter().enumerate() {
             if usages.iter().take(index).any(|earlier| earlier == usage) {
                 findings.push(format!("the extended key usage `{usage}` is there twice (RFC 5280, section 4.2.1.12)"));
             }
+        }
+    }
+    if let (Some(usages), Ok(key)) = (&decoded.key_usage, template.public_key.algorithm()) {
+        for usage in usages.iter().filter(|usage| !key.permits(**usage)) {
+            findings.push(format!(
+                "a key of the kind `{key}` cannot have the key usage `{}` (RFC 3279, section 2.3.1; RFC 8813, section 3; RFC 8410, \
+                 section 5; RFC 9881, section 5)",
+                usage.as_str()
+            ));
         }
     }
     if let Some(usages) = &decoded.key_usage
@@ -231,10 +245,13 @@ mod tests {
     #[test]
     fn each_defect_is_found() {
         type Change = fn(&mut Vec<Extension>);
-        let cases: [(&str, &str, Change); 12] = [
+        let cases: [(&str, &str, Change); 13] = [
             ("CN=a", "basic constraints are written critical", |all| all[0].critical = false),
             ("CN=a", "`key_cert_sign` without a CA", |all| {
                 all[1] = Extension::key_usage(&[KeyUsage::KeyCertSign].into());
+            }),
+            ("CN=a", "`ecdsa-p256` cannot have the key usage `key_encipherment`", |all| {
+                all[1] = Extension::key_usage(&[KeyUsage::DigitalSignature, KeyUsage::KeyEncipherment].into());
             }),
             ("CN=a", "a CA needs the key usage", |all| all[0] = Extension::basic_constraints(Some(None))),
             ("CN=a", "needs subject alternative names", |all| drop(all.remove(3))),

@@ -38,11 +38,22 @@ pub fn encode(label: &str, der: &[u8]) -> String {
 /// # Errors
 /// `Malformed` when a block is not terminated or not base64.
 pub fn decode_all(text: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    decode_matching(text, |_label| true)
+}
+
+/// Reads the PEM blocks whose label matches, as [`decode_all`] does; others, private keys above all, are not decoded.
+///
+/// # Errors
+/// `Malformed` when a block is not terminated, or one that matches is not base64.
+pub fn decode_matching(text: &str, matches: impl Fn(&str) -> bool) -> Result<Vec<(String, Vec<u8>)>> {
     let mut blocks = Vec::new();
     let mut lines = text.lines().map(str::trim);
     while let Some(line) = lines.next() {
         let Some(label) = line.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(DASHES)) else { continue };
         let base64 = body(&mut lines, label)?;
+        if !matches(label) {
+            continue;
+        }
         let der = STANDARD.decode(&base64).map_err(|error| {
             Error::malformed(format!("the PEM block `{}` is not base64", shown(label))).with_source(error)
         })?;

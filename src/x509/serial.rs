@@ -9,21 +9,33 @@ use crate::error::{Error, Result};
 const MAXIMUM_OCTETS: usize = 20;
 
 /// A certificate serial number: the minimal big-endian octets of a positive integer, 20 at most.
+///
+/// The octets are kept in place, because a CRL may have a million of them. Ordered as numbers are.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SerialNumber(Vec<u8>);
+pub struct SerialNumber {
+    length: u8,
+    /// The octets, then zeros.
+    octets: [u8; MAXIMUM_OCTETS],
+}
 
 impl SerialNumber {
     /// The number of random octets in a serial number made here: 112 bits.
     pub const RANDOM_OCTETS: usize = 14;
+
+    const ONE: Self = {
+        let mut octets = [0; MAXIMUM_OCTETS];
+        octets[0] = 1;
+        Self { length: 1, octets }
+    };
 
     /// Makes a serial number of 20 octets: 6 octets of Unix milliseconds, then `random`.
     #[must_use]
     pub fn from_time(unix_milliseconds: i64, random: [u8; Self::RANDOM_OCTETS]) -> Self {
         let milliseconds = u64::try_from(unix_milliseconds).unwrap_or(0) & 0x7fff_ffff_ffff;
         let time: Vec<u8> = milliseconds.to_be_bytes().into_iter().skip(2).collect();
-        let octets: Vec<u8> = time.into_iter().chain(random).skip_while(|octet| *octet == 0).collect();
-        // Only a broken random source at the first millisecond of 1970 gets here; zero is not a serial number.
-        Self(if octets.is_empty() { vec![1] } else { octets })
+        let octets: Vec<u8> = time.into_iter().chain(random).collect();
+        // Only a broken random source at the first millisecond of 1970 makes a zero, which is not a serial number.
+        Self::minimal(&octets).unwrap_or(Self::ONE)
     }
 
     /// Takes the content octets of a DER INTEGER or its minimal form; leading zero octets are dropped.
@@ -31,37 +43,49 @@ impl SerialNumber {
     /// # Errors
     /// `Malformed` when it is zero, empty or over 20 octets.
     pub fn from_bytes(octets: &[u8]) -> Result<Self> {
-        let octets: Vec<u8> = octets.iter().copied().skip_while(|octet| *octet == 0).collect();
-        match octets.len() {
-            0 => Err(Error::malformed("a serial number is a positive integer, not zero")),
-            1..=MAXIMUM_OCTETS => Ok(Self(octets)),
-            length => Err(Error::malformed(format!(
-                "a serial number has at most {MAXIMUM_OCTETS} octets, this one has {length}"
-            ))),
-        }
+        Self::minimal(octets).ok_or_else(|| match octets.iter().skip_while(|octet| **octet == 0).count() {
+            0 => Error::malformed("a serial number is a positive integer, not zero"),
+            length => {
+                Error::malformed(format!("a serial number has at most {MAXIMUM_OCTETS} octets, this one has {length}"))
+            }
+        })
+    }
+
+    /// Drops leading zeros; `None` when nothing is left, or too much.
+    fn minimal(octets: &[u8]) -> Option<Self> {
+        let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+        let significant = octets.get(zeros..).filter(|significant| !significant.is_empty())?;
+        let mut own = [0; MAXIMUM_OCTETS];
+        own.get_mut(..significant.len())?.copy_from_slice(significant);
+        Some(Self { length: u8::try_from(significant.len()).ok()?, octets: own })
     }
 
     /// Returns the minimal big-endian octets, without a leading zero.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.octets.get(..usize::from(self.length)).unwrap_or(&self.octets)
     }
 
     /// Returns the content octets of the DER INTEGER: with a leading zero octet when the top bit is set.
     #[must_use]
     pub fn to_der_content(&self) -> Vec<u8> {
-        let mut content = Vec::with_capacity(self.0.len() + 1);
-        if self.0.first().is_some_and(|first| first & 0x80 != 0) {
+        let mut content = Vec::with_capacity(MAXIMUM_OCTETS + 1);
+        if self.has_top_bit() {
             content.push(0);
         }
-        content.extend_from_slice(&self.0);
+        content.extend_from_slice(self.as_bytes());
         content
+    }
+
+    /// Whether the DER INTEGER begins with a zero octet, so that it is not negative.
+    pub(crate) fn has_top_bit(&self) -> bool {
+        self.as_bytes().first().is_some_and(|first| first & 0x80 != 0)
     }
 }
 
 impl fmt::Display for SerialNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(&self.0))
+        f.write_str(&hex::encode(self.as_bytes()))
     }
 }
 
@@ -105,6 +129,13 @@ mod tests {
         assert_eq!(later.as_bytes().len(), 20);
         assert!(earlier < later);
         assert_eq!(earlier.to_der_content().len(), 20);
+    }
+
+    #[test]
+    fn is_ordered_as_a_number() {
+        let number = |octets: &[u8]| SerialNumber::from_bytes(octets).unwrap();
+        assert!(number(&[2]) < number(&[1, 0]));
+        assert!(number(&[1, 0]) < number(&[1, 1]));
     }
 
     #[test]

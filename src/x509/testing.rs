@@ -62,19 +62,59 @@ fn sign(key: &EcdsaKeyPair, to_be_signed: &[u8]) -> Vec<u8> {
 impl Authority {
     /// Makes a root.
     pub(crate) fn root(name: &str) -> Self {
+        Self::root_with(name, &[])
+    }
+
+    /// Makes a root with further extensions.
+    pub(crate) fn root_with(name: &str, further: &[Extension]) -> Self {
         let (key, public_key) = generate();
         let subject = DistinguishedName::parse(&format!("CN={name}")).unwrap();
-        let extensions = ca_extensions(&public_key, None);
+        let mut extensions = ca_extensions(&public_key, None);
+        extensions.extend_from_slice(further);
+        Self { certificate: build((&subject, &key), &subject, &public_key, &extensions), key }
+    }
+
+    /// Makes a root as old programs did, without key usage.
+    pub(crate) fn root_without_key_usage(name: &str) -> Self {
+        let (key, public_key) = generate();
+        let subject = DistinguishedName::parse(&format!("CN={name}")).unwrap();
+        let mut extensions = ca_extensions(&public_key, None);
+        extensions.retain(|extension| extension.oid != super::extension::oids::KEY_USAGE);
         Self { certificate: build((&subject, &key), &subject, &public_key, &extensions), key }
     }
 
     /// Makes a subordinate CA.
     pub(crate) fn subordinate(&self, name: &str, limit: Option<u8>) -> Self {
+        self.subordinate_with(name, limit, &[])
+    }
+
+    /// Makes a subordinate CA with further extensions.
+    pub(crate) fn subordinate_with(&self, name: &str, limit: Option<u8>, further: &[Extension]) -> Self {
         let (key, public_key) = generate();
         let subject = DistinguishedName::parse(&format!("CN={name}")).unwrap();
         let mut extensions = ca_extensions(&public_key, limit);
+        extensions.extend_from_slice(further);
         extensions.push(Extension::authority_key_identifier(&self.key_identifier()));
         Self { certificate: build((&self.certificate.subject, &self.key), &subject, &public_key, &extensions), key }
+    }
+
+    /// Makes a delegated OCSP responder.
+    pub(crate) fn responder(&self) -> Self {
+        let (key, public_key) = generate();
+        let extensions = [
+            Extension::key_usage(&[KeyUsage::DigitalSignature].into()),
+            Extension::extended_key_usage(&["ocsp_signing".parse().unwrap()]),
+            Extension::ocsp_no_check(),
+            Extension::subject_key_identifier(&public_key),
+            Extension::authority_key_identifier(&self.key_identifier()),
+        ];
+        let subject = DistinguishedName::parse("CN=Responder").unwrap();
+        Self { certificate: build((&self.certificate.subject, &self.key), &subject, &public_key, &extensions), key }
+    }
+
+    /// Signs without joining.
+    pub(crate) fn signature(&self, message: &[u8]) -> Vec<u8> {
+        self.key.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
     }
 
     /// Issues a server certificate.

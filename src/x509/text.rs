@@ -3,7 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use super::extension::{Extension, decode, general_name, oids};
-use super::{Certificate, printable};
+use super::name_constraints::Subtree;
+use super::{Certificate, NameConstraints, printable};
 use crate::error::Result;
 
 /// Writes every field and extension of the certificate as indented lines.
@@ -17,7 +18,7 @@ pub fn describe(certificate: &Certificate) -> String {
 fn write_certificate(text: &mut String, certificate: &Certificate) -> fmt::Result {
     let key = &certificate.public_key;
     writeln!(text, "Certificate:")?;
-    writeln!(text, "    Version: 3")?;
+    writeln!(text, "    Version: {}", certificate.version)?;
     writeln!(text, "    Serial number: {}", certificate.serial)?;
     writeln!(text, "    Signature algorithm: {}", certificate.signature_algorithm_name())?;
     writeln!(text, "    Issuer: {}", name(&certificate.issuer.to_string()))?;
@@ -114,6 +115,28 @@ fn known_lines(extension: &Extension) -> Result<Option<Vec<String>>> {
             .map(|(method, location)| format!("{method}: {location}"))
             .collect(),
         oids::CERTIFICATE_POLICIES => decode::certificate_policies(value)?.iter().map(ToString::to_string).collect(),
+        oids::NAME_CONSTRAINTS => {
+            let constraints = NameConstraints::from_der(value)?;
+            let lines = |what: &str, subtrees: &[Subtree]| -> Vec<String> {
+                let line = |subtree: &Subtree| match subtree {
+                    // Its form is in the text already.
+                    Subtree::Unprocessed { .. } => format!("{what}: {subtree}"),
+                    known => format!("{what}: {}:{known}", known.form().as_str()),
+                };
+                subtrees.iter().map(|subtree| printable::text(&line(subtree))).collect()
+            };
+            let permitted = lines("Permitted", constraints.permitted());
+            permitted.into_iter().chain(lines("Excluded", constraints.excluded())).collect()
+        }
+        oids::POLICY_CONSTRAINTS => {
+            let (explicit, mapping) = decode::policy_constraints(value)?;
+            let line = |what: &str, after: Option<u32>| after.map(|count| format!("{what} after {count} certificates"));
+            line("Explicit policy required", explicit).into_iter().chain(line("Mapping inhibited", mapping)).collect()
+        }
+        oids::INHIBIT_ANY_POLICY => vec![format!("after {} certificates", decode::inhibit_any_policy(value)?)],
+        oids::POLICY_MAPPINGS => {
+            decode::policy_mappings(value)?.iter().map(|(issuer, own)| format!("{issuer}: {own}")).collect()
+        }
         oids::TLS_FEATURE => decode::tls_features(value)?
             .into_iter()
             .map(|feature| match feature {

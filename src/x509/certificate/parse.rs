@@ -4,16 +4,16 @@ use x509_parser::certificate::X509CertificateParser;
 use x509_parser::nom::Parser;
 use x509_parser::x509::X509Version;
 
-use super::{Certificate, Signed};
+use super::{Certificate, PolicyRules, Signed};
 use crate::error::{Error, Result};
 use crate::x509::decoding::{self, shape};
 use crate::x509::encoding;
 use crate::x509::extension::{self, Extension, decode, oids};
-use crate::x509::{DistinguishedName, PublicKey, SerialNumber};
+use crate::x509::{DistinguishedName, NameConstraints, PublicKey, SerialNumber};
 
 const WHAT: &str = "certificate";
 
-/// Parses one certificate of version 3.
+/// Parses one certificate. Those of version 1, which have no extensions, are read, too: old CAs have signed many.
 pub(super) fn certificate(der: &[u8]) -> Result<Certificate> {
     shape::CERTIFICATE.check(der, WHAT)?;
     let signed = Signed::from_der(der, WHAT)?;
@@ -23,9 +23,16 @@ pub(super) fn certificate(der: &[u8]) -> Result<Certificate> {
     if parsed.as_ref() != signed.to_be_signed {
         return Err(Error::malformed("the certificate has fields that it must not have (RFC 5280, section 4.1)"));
     }
-    if parsed.version != X509Version::V3 {
-        return Err(Error::malformed("the certificate is not of version 3"));
-    }
+    let version = match parsed.version {
+        X509Version::V3 => 3,
+        // RFC 5280, section 4.1.2.9
+        X509Version::V2 if parsed.extensions().is_empty() => 2,
+        X509Version::V1 if parsed.extensions().is_empty() => 1,
+        X509Version::V1 | X509Version::V2 => {
+            return Err(Error::malformed("the certificate has extensions, which only version 3 may have"));
+        }
+        X509Version(_) => return Err(Error::malformed("the certificate is not of version 1, 2 or 3")),
+    };
     if inner_algorithm(signed.to_be_signed)? != signed.algorithm {
         // RFC 5280, section 4.1.2.3
         return Err(Error::malformed("the two signature algorithms of the certificate differ"));
@@ -40,6 +47,7 @@ pub(super) fn certificate(der: &[u8]) -> Result<Certificate> {
 
     let mut certificate = Certificate {
         der: der.to_vec(),
+        version,
         serial,
         issuer,
         subject,
@@ -53,6 +61,8 @@ pub(super) fn certificate(der: &[u8]) -> Result<Certificate> {
         subject_key_identifier: None,
         authority_key_identifier: None,
         must_staple: false,
+        name_constraints: None,
+        policies: PolicyRules::default(),
         extensions: Vec::new(),
     };
     for extension in &extensions {
@@ -77,6 +87,17 @@ fn read_extension(certificate: &mut Certificate, extension: &Extension) -> Resul
         }
         oids::TLS_FEATURE => {
             certificate.must_staple = decode::tls_features(value)?.contains(&extension::STATUS_REQUEST);
+        }
+        oids::NAME_CONSTRAINTS => certificate.name_constraints = Some(NameConstraints::from_der(value)?),
+        oids::CERTIFICATE_POLICIES => certificate.policies.policies = Some(decode::certificate_policies(value)?),
+        oids::POLICY_MAPPINGS => certificate.policies.mappings = decode::policy_mappings(value)?,
+        oids::POLICY_CONSTRAINTS => {
+            let (explicit, mapping) = decode::policy_constraints(value)?;
+            certificate.policies.require_explicit_policy = explicit;
+            certificate.policies.inhibit_policy_mapping = mapping;
+        }
+        oids::INHIBIT_ANY_POLICY => {
+            certificate.policies.inhibit_any_policy = Some(decode::inhibit_any_policy(value)?);
         }
         _ => {}
     }

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result, Violation};
 use crate::x509::certificate::Signed;
 use crate::x509::decoding::{self, Reader, shape};
 use crate::x509::extension::{self, Extension, decode, general_name, oids};
-use crate::x509::{DistinguishedName, PublicKey, SignatureAlgorithm, encoding, pem};
+use crate::x509::{DistinguishedName, PublicKey, SignatureAlgorithm, encoding, key, pem};
 
 const WHAT: &str = "certificate signing request";
 
@@ -95,10 +95,7 @@ fn key_not_allowed(name: &str) -> Error {
         field: "public_key".to_owned(),
         value: name.to_owned(),
         rule: "supported key algorithms".to_owned(),
-        message: format!(
-            "keys of the algorithm `{name}` are not supported; supported are ecdsa-p256, ecdsa-p384, ecdsa-p521, ed25519 and \
-             rsa-2048 to rsa-8192"
-        ),
+        message: format!("keys of the algorithm `{name}` are not supported; supported are {}", key::KNOWN),
     }])
 }
 
@@ -190,7 +187,10 @@ fn read_requested(extensions: &[Extension], key: &PublicKey) -> Result<Requested
                 true
             }
             oids::BASIC_CONSTRAINTS => {
-                requested.certificate_authority = decode::basic_constraints(value)?.is_some();
+                let asked = decode::basic_constraints(value)?;
+                requested.certificate_authority = asked.is_some();
+                requested.end_entity = asked.is_none();
+                requested.path_length = asked.flatten();
                 true
             }
             oids::SUBJECT_KEY_IDENTIFIER => key.derives_key_identifier(&decode::subject_key_identifier(value)?),

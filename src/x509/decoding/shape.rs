@@ -48,8 +48,6 @@ const EXTENSION: Shape = Fields(
 pub(crate) const TIME: Shape = Shape::Time;
 /// An INTEGER that is not negative, such as a CRL number.
 pub(crate) const UNSIGNED: Shape = Unsigned;
-/// An ENUMERATED, such as a reason code.
-pub(crate) const ENUMERATED: Shape = Primitive(encoding::ENUMERATED);
 /// `Name`. An attribute value may be anything; what is odd about it is noted and judged later.
 pub(crate) const NAME: Shape =
     Many(encoding::SEQUENCE, &Many(encoding::SET, &Fields(encoding::SEQUENCE, &[Required(OID), Required(Any)])));
@@ -163,6 +161,34 @@ pub(crate) const DISTRIBUTION_POINTS: Shape = Many(
         ],
     ),
 );
+/// `IssuingDistributionPoint`.
+pub(crate) const ISSUING_DISTRIBUTION_POINT: Shape = Fields(
+    encoding::SEQUENCE,
+    &[
+        Optional(Fields(context_constructed(0), &[Required(Any)])),
+        Optional(Primitive(context(1))),
+        Optional(Primitive(context(2))),
+        Optional(Primitive(context(3))),
+        Optional(Primitive(context(4))),
+        Optional(Primitive(context(5))),
+    ],
+);
+/// `NameConstraints`. A base is any `GeneralName`.
+pub(crate) const NAME_CONSTRAINTS: Shape = Fields(
+    encoding::SEQUENCE,
+    &[
+        Optional(Many(context_constructed(0), &GENERAL_SUBTREE)),
+        Optional(Many(context_constructed(1), &GENERAL_SUBTREE)),
+    ],
+);
+const GENERAL_SUBTREE: Shape =
+    Fields(encoding::SEQUENCE, &[Required(Any), Optional(Primitive(context(0))), Optional(Primitive(context(1)))]);
+/// `PolicyConstraints`.
+pub(crate) const POLICY_CONSTRAINTS: Shape =
+    Fields(encoding::SEQUENCE, &[Optional(Primitive(context(0))), Optional(Primitive(context(1)))]);
+/// `PolicyMappings`.
+pub(crate) const POLICY_MAPPINGS: Shape =
+    Many(encoding::SEQUENCE, &Fields(encoding::SEQUENCE, &[Required(OID), Required(OID)]));
 /// `CertificatePolicies`.
 pub(crate) const CERTIFICATE_POLICIES: Shape =
     Many(encoding::SEQUENCE, &Fields(encoding::SEQUENCE, &[Required(OID), Optional(Many(encoding::SEQUENCE, &Any))]));

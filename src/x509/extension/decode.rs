@@ -13,7 +13,7 @@ use crate::x509::csr::RequestedName;
 use crate::x509::decoding;
 use crate::x509::decoding::shape::{self, Shape};
 use crate::x509::usage::KeyUsages;
-use crate::x509::{ExtendedKeyUsage, KeyUsage, SubjectAltName};
+use crate::x509::{ExtendedKeyUsage, KeyUsage, SubjectAltName, encoding};
 
 /// Checks the shape, then lets x509-parser read.
 fn read<'a, T, E>(
@@ -137,4 +137,58 @@ pub(crate) fn certificate_policies(der: &[u8]) -> Result<Vec<ObjectIdentifier>> 
         policies.push(decoding::object_identifier(&oid, WHAT)?);
     }
     Ok(policies)
+}
+
+/// Reads the pairs of policy mappings: the issuer's policy, and the subject's.
+pub(crate) fn policy_mappings(der: &[u8]) -> Result<Vec<(ObjectIdentifier, ObjectIdentifier)>> {
+    const WHAT: &str = "policy mappings";
+    shape::POLICY_MAPPINGS.check(der, WHAT)?;
+    let mut mappings = Vec::new();
+    let mut reader = decoding::only_sequence(der, WHAT)?;
+    while !reader.is_empty() {
+        let mut pair = reader.any(WHAT)?.reader();
+        let mut next = || {
+            let oid = decoding::complete(Oid::from_der(pair.any(WHAT)?.raw), WHAT)?;
+            decoding::object_identifier(&oid, WHAT)
+        };
+        mappings.push((next()?, next()?));
+    }
+    Ok(mappings)
+}
+
+/// Reads policy constraints: `requireExplicitPolicy` and `inhibitPolicyMapping`.
+pub(crate) fn policy_constraints(der: &[u8]) -> Result<(Option<u32>, Option<u32>)> {
+    const WHAT: &str = "policy constraints";
+    shape::POLICY_CONSTRAINTS.check(der, WHAT)?;
+    let mut reader = decoding::only_sequence(der, WHAT)?;
+    let (mut explicit, mut mapping) = (None, None);
+    while !reader.is_empty() {
+        let field = reader.any(WHAT)?;
+        let count = Some(skip_certificates(field.content, WHAT)?);
+        if field.tag == encoding::context(0) {
+            explicit = count;
+        } else {
+            mapping = count;
+        }
+    }
+    Ok((explicit, mapping))
+}
+
+/// Reads inhibit any-policy.
+pub(crate) fn inhibit_any_policy(der: &[u8]) -> Result<u32> {
+    const WHAT: &str = "inhibit any-policy";
+    shape::UNSIGNED.check(der, WHAT)?;
+    skip_certificates(decoding::Reader::new(der).any(WHAT)?.content, WHAT)
+}
+
+/// Reads the content of a `SkipCerts`: an INTEGER that is not negative. Longer chains than 2^32 do not exist.
+fn skip_certificates(content: &[u8], what: &str) -> Result<u32> {
+    match content {
+        [] | [0x80..=0xff, ..] => Err(Error::malformed(format!("{what}: not a number of certificates"))),
+        [..] if content.len() > 5 => Ok(u32::MAX),
+        [..] => {
+            let number = content.iter().fold(0_u64, |number, octet| number << 8 | u64::from(*octet));
+            Ok(u32::try_from(number).unwrap_or(u32::MAX))
+        }
+    }
 }

@@ -33,6 +33,8 @@ pub(super) fn find(key: &PublicKey) -> Vec<KeyWeakness> {
         Ok(KeyAlgorithm::EcdsaP384) => point(key, 97, &signature::ECDSA_P384_SHA384_ASN1),
         Ok(KeyAlgorithm::EcdsaP521) => point(key, 133, &signature::ECDSA_P521_SHA512_ASN1),
         Ok(KeyAlgorithm::Ed25519) => ed25519(key),
+        // Any octets of the right number, which was checked when the key was read, are an ML-DSA key (FIPS 204, algorithm 23).
+        Ok(KeyAlgorithm::MlDsa44 | KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87) => Vec::new(),
         Err(_unsupported) => Vec::new(),
     }
 }

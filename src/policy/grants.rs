@@ -97,6 +97,18 @@ impl Grants {
         self.document.profiles.as_ref().is_none_or(|profiles| profiles.iter().any(|profile| profile == name))
     }
 
+    /// Whether the profile is named, rather than left open with all others.
+    #[must_use]
+    pub fn name_profile(&self, name: &str) -> bool {
+        self.document.profiles.is_some() && self.allow_profile(name)
+    }
+
+    /// Whether the issuer is named, rather than left open with all others.
+    #[must_use]
+    pub fn name_issuer(&self, name: &str) -> bool {
+        self.document.issuers.is_some() && self.allow_issuer(name)
+    }
+
     /// Whether the issuer may be used.
     #[must_use]
     pub fn allow_issuer(&self, name: &str) -> bool {

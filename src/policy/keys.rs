@@ -25,13 +25,19 @@ pub(super) fn judge(evaluation: &Evaluation<'_>) -> Result<(), Vec<Violation>> {
             .map(|weakness| violation(weakness.code, FIELD, &name(key), "key_strength", weakness.message)),
     );
     if evaluation.key_is_blocked {
-        let digest = hex::encode(key.spki_sha256());
-        let message = format!(
-            "the key with the SHA-256 digest `{digest}` is blocked, as keys are that were revoked as compromised; make a new key"
-        );
-        violations.push(violation("key_blocked", FIELD, &digest, "blocked_keys", message));
+        violations.push(key_blocked(&key.spki_sha256()));
     }
     if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+/// Returns the violation of the block list by a key.
+#[must_use]
+pub fn key_blocked(spki_sha256: &[u8; 32]) -> Violation {
+    let digest = hex::encode(spki_sha256);
+    let message = format!(
+        "the key with the SHA-256 digest `{digest}` is blocked, as keys are that were revoked as compromised; make a new key"
+    );
+    violation("key_blocked", FIELD, &digest, "blocked_keys", message)
 }
 
 /// Returns the violation of the list of algorithms, if there is one.

@@ -2,8 +2,10 @@
 //!
 //! Every front door goes through it, and it reports every violation at once. It knows no database and no clock: the moment is an argument.
 
+mod authority;
 pub mod duration;
 pub mod grants;
+pub mod issuer;
 mod keys;
 pub mod names;
 pub mod profile;
@@ -19,10 +21,15 @@ use std::time::Duration;
 use const_oid::ObjectIdentifier;
 use serde::{Deserialize, Serialize};
 
+pub use authority::ApprovedAuthority;
 pub use grants::Grants;
+pub use issuer::IssuerLimits;
+pub use keys::key_blocked;
 pub use profile::{CompiledProfile, Profile};
 
+use self::issuer::{Candidate, Part};
 use self::requested_names::RequestedNames;
+use self::usages::Usages;
 use crate::error::Violation;
 use crate::x509::distinguished_name::AttributeType;
 use crate::x509::usage::KeyUsages;
@@ -73,15 +80,6 @@ pub struct TypedName {
     pub value: String,
 }
 
-/// What the chosen issuer bounds.
-#[derive(Clone, Copy, Debug)]
-pub struct IssuerLimits {
-    /// The first second of the issuer certificate.
-    pub not_before: Timestamp,
-    /// The last second of the issuer certificate.
-    pub not_after: Timestamp,
-}
-
 /// Everything that one evaluation judges.
 #[derive(Clone, Copy, Debug)]
 pub struct Evaluation<'a> {
@@ -94,7 +92,7 @@ pub struct Evaluation<'a> {
     /// The caller's grants, a further restriction.
     pub grants: &'a Grants,
     /// The issuer's bounds.
-    pub issuer: IssuerLimits,
+    pub issuer: &'a IssuerLimits,
     /// Whether the key is on the block list.
     pub key_is_blocked: bool,
     /// The present.
@@ -113,6 +111,7 @@ pub struct ApprovedRequest {
     not_after: Timestamp,
     certificate_policies: Vec<ObjectIdentifier>,
     must_staple: bool,
+    certificate_authority: Option<ApprovedAuthority>,
 }
 
 impl ApprovedRequest {
@@ -161,6 +160,11 @@ impl ApprovedRequest {
     pub const fn must_staple(&self) -> bool {
         self.must_staple
     }
+    /// Returns what makes it the certificate of a CA, if it is one.
+    #[must_use]
+    pub const fn certificate_authority(&self) -> Option<&ApprovedAuthority> {
+        self.certificate_authority.as_ref()
+    }
 }
 
 /// The most violations in one answer, so that it cannot grow with a hostile request.
@@ -170,33 +174,77 @@ const MAXIMUM_VIOLATIONS: usize = 1_000;
 /// the caller's to check ([`Grants::allow_profile`], [`Grants::allow_issuer`]): that is a question of permission.
 ///
 /// # Errors
-/// Every violation, in a stable order: key, subject, names, usages, extensions, validity; never empty, and at most 1,000.
+/// Every violation, in a stable order: key, subject, names, usages, basic constraints, extensions, validity, what the issuer's chain
+/// does not allow; never empty, and at most 1,000.
 pub fn evaluate(evaluation: &Evaluation<'_>) -> Result<ApprovedRequest, Vec<Violation>> {
     let requested = RequestedNames::collect(evaluation);
     let key = keys::judge(evaluation);
     let subject = subject::judge(evaluation, requested.names());
+    let usages = usages::judge(evaluation);
+    let authority = authority::judge(evaluation);
+    let chain = judge_chain(evaluation, &requested, &subject, &usages, &authority);
     let subject_is_empty = subject.as_ref().is_ok_and(DistinguishedName::is_empty);
     let names = requested.judge(evaluation, subject_is_empty);
-    let usages = usages::judge(evaluation);
     let must_staple = usages::judge_extensions(evaluation);
     let period = validity::judge(evaluation);
-    match (key, subject, names, usages, must_staple, period) {
-        (Ok(()), Ok(subject), Ok(names), Ok(usages), Ok(must_staple), Ok(period)) => Ok(ApprovedRequest {
-            subject,
-            names,
-            public_key: evaluation.request.public_key().clone(),
-            key_usage: usages.key_usage,
-            extended_key_usage: usages.extended_key_usage,
-            not_before: period.not_before,
-            not_after: period.not_after,
-            certificate_policies: evaluation.profile.certificate_policies().to_vec(),
-            must_staple,
-        }),
-        (key, subject, names, usages, must_staple, period) => {
-            let refusals = [key.err(), subject.err(), names.err(), usages.err(), must_staple.err(), period.err()];
+    match (key, subject, names, usages, authority, must_staple, period, chain) {
+        (Ok(()), Ok(subject), Ok(names), Ok(usages), Ok(authority), Ok(must_staple), Ok(period), Ok(())) => {
+            Ok(ApprovedRequest {
+                subject,
+                names,
+                public_key: evaluation.request.public_key().clone(),
+                key_usage: usages.key_usage,
+                extended_key_usage: usages.extended_key_usage,
+                not_before: period.not_before,
+                not_after: period.not_after,
+                certificate_policies: evaluation.profile.certificate_policies().to_vec(),
+                must_staple,
+                certificate_authority: authority,
+            })
+        }
+        (key, subject, names, usages, authority, must_staple, period, chain) => {
+            let refusals = [
+                key.err(),
+                subject.err(),
+                names.err(),
+                usages.err(),
+                authority.err(),
+                must_staple.err(),
+                period.err(),
+                chain.err(),
+            ];
             Err(refusals.into_iter().flatten().flatten().take(MAXIMUM_VIOLATIONS).collect())
         }
     }
+}
+
+/// Judges by the issuer's chain what was not refused already: exactly what would be signed.
+fn judge_chain(
+    evaluation: &Evaluation<'_>,
+    requested: &RequestedNames,
+    subject: &Result<DistinguishedName, Vec<Violation>>,
+    usages: &Result<Usages, Vec<Violation>>,
+    authority: &Result<Option<ApprovedAuthority>, Vec<Violation>>,
+) -> Result<(), Vec<Violation>> {
+    let is_authority = evaluation.profile.profile().certificate_authority.is_some();
+    let path_length =
+        authority.as_ref().map_or(Some(0), |approved| approved.as_ref().map(|approved| approved.path_length));
+    let candidate = Candidate {
+        subject: subject.as_ref().ok(),
+        names: requested.names(),
+        extended_key_usage: usages.as_ref().map_or(&[], |usages| usages.extended_key_usage.as_slice()),
+        certificate_policies: evaluation.profile.certificate_policies(),
+        certificate_authority: is_authority.then_some(path_length),
+    };
+    let violations = evaluation.issuer.violations(&candidate, |part| match part {
+        Part::Subject(None) => subject::place(evaluation).to_owned(),
+        Part::Subject(Some(attribute)) => format!("{}.{attribute}", subject::place(evaluation)),
+        Part::Name(index) => requested.field(index),
+        Part::ExtendedKeyUsage => "extended_key_usage".to_owned(),
+        Part::CertificatePolicies => "certificate_policies".to_owned(),
+        Part::BasicConstraints => authority::FIELD.to_owned(),
+    });
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
 /// Makes a violation.

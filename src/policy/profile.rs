@@ -15,7 +15,7 @@ use super::duration;
 use super::names::{NameRules, NameSections};
 use crate::error::{Error, Result};
 use crate::x509::distinguished_name::AttributeType;
-use crate::x509::{ExtendedKeyUsage, KeyAlgorithm, KeyUsage};
+use crate::x509::{ExtendedKeyUsage, KeyAlgorithm, KeyUsage, NameConstraints, NameConstraintsDocument};
 
 pub use defaults::defaults;
 
@@ -87,6 +87,24 @@ pub struct Profile {
     /// Whether the service may make the key (`POST /certificates/generate`).
     #[serde(default)]
     pub server_generated_keys: bool,
+    /// Makes this a profile for the certificates of CAs; without this section a request for one is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<CertificateAuthorityRule>,
+}
+
+/// The certificates of CAs below one of our issuers, whose keys others keep.
+///
+/// Only administrators may use such a profile, and callers whose grants name both it and the issuer. It needs
+/// `key_usage = ["key_cert_sign", "crl_sign"]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CertificateAuthorityRule {
+    /// How many CA certificates may follow below such a CA, at most: with 0, the default, it signs no CAs. A CSR may ask for less.
+    #[schema(example = 0)]
+    pub path_length: u8,
+    /// Name constraints written into the certificate (RFC 5280, section 4.2.1.10).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_constraints: Option<NameConstraintsDocument>,
 }
 
 /// Whether certificates ask for OCSP must-staple.
@@ -281,6 +299,7 @@ pub struct CompiledProfile {
     names: NameRules,
     certificate_policies: Vec<ObjectIdentifier>,
     ignore_extensions: Vec<ObjectIdentifier>,
+    name_constraints: Option<NameConstraints>,
     rule_prefix: String,
 }
 
@@ -298,6 +317,9 @@ impl CompiledProfile {
             validation::identifiers("certificate_policies", &profile.certificate_policies, &mut problems);
         let ignore_extensions = validation::identifiers("ignore_extensions", &profile.ignore_extensions, &mut problems);
         validation::check_ignored(&ignore_extensions, &mut problems);
+        let constraints = profile.certificate_authority.as_ref().and_then(|rule| rule.name_constraints.as_ref());
+        let name_constraints =
+            constraints.map(|document| document.compile_into("certificate_authority.name_constraints", &mut problems));
         if !problems.is_empty() {
             return Err(Error::malformed(format!(
                 "the profile `{}` is not valid: {}",
@@ -306,7 +328,7 @@ impl CompiledProfile {
             )));
         }
         let rule_prefix = format!("profiles.{}", profile.name);
-        Ok(Self { profile, names, certificate_policies, ignore_extensions, rule_prefix })
+        Ok(Self { profile, names, certificate_policies, ignore_extensions, name_constraints, rule_prefix })
     }
 
     /// Returns the document.
@@ -325,6 +347,12 @@ impl CompiledProfile {
     #[must_use]
     pub fn certificate_policies(&self) -> &[ObjectIdentifier] {
         &self.certificate_policies
+    }
+
+    /// Returns the name constraints written into the certificates of CAs.
+    #[must_use]
+    pub const fn name_constraints(&self) -> Option<&NameConstraints> {
+        self.name_constraints.as_ref()
     }
 
     /// Whether a CSR's extension of this kind is left out of the certificate instead of refused.

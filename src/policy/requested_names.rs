@@ -69,6 +69,11 @@ impl RequestedNames {
         &self.names
     }
 
+    /// Returns the field of the request that the name of this index comes from.
+    pub(super) fn field(&self, index: usize) -> String {
+        field_of(&self.origins, index)
+    }
+
     /// Judges the names; `subject_is_empty` says whether nothing else tells whose certificate it is.
     pub(super) fn judge(
         self,
@@ -79,8 +84,7 @@ impl RequestedNames {
         if names.is_empty() && violations.is_empty() {
             violations.extend(missing(evaluation, subject_is_empty));
         }
-        let field =
-            |index: usize| origins.get(index).map_or_else(|| "subject_alt_names".to_owned(), |origin| origin.field());
+        let field = |index: usize| field_of(&origins, index);
         let profile = evaluation.profile;
         profile.names().judge(&names, field, profile.rule_prefix(), &mut violations);
         if let Some(granted) = evaluation.grants.names() {
@@ -140,8 +144,16 @@ impl RequestedNames {
     }
 }
 
+fn field_of(origins: &[Origin], index: usize) -> String {
+    origins.get(index).map_or_else(|| "subject_alt_names".to_owned(), |origin| origin.field())
+}
+
 /// Returns the violation of having no name, if that is one.
 fn missing(evaluation: &Evaluation<'_>, subject_is_empty: bool) -> Option<Violation> {
+    if evaluation.profile.profile().certificate_authority.is_some() {
+        // A CA is known by its subject, which is judged there.
+        return None;
+    }
     let (rule, why) = if evaluation.profile.profile().names_required {
         (evaluation.profile.rule("names_required"), "the profile requires at least one")
     } else if subject_is_empty {

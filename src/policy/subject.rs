@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::names::describe;
 use super::profile::Presence;
-use super::{CompiledProfile, Evaluation, listed, shown, violation};
+use super::{CompiledProfile, Evaluation, authority, listed, shown, violation};
 use crate::error::Violation;
 use crate::x509::distinguished_name::{Attribute, AttributeType};
 use crate::x509::{DistinguishedName, NameType, SubjectAltName};
@@ -31,7 +31,7 @@ pub(super) fn judge(
     let judgement = Judgement {
         profile: evaluation.profile,
         names_are_granted: evaluation.grants.names().is_some(),
-        place: if evaluation.adjustments.subject.is_some() { "subject" } else { "csr.subject" },
+        place: place(evaluation),
     };
     if given.is_multi_valued() {
         violations.push(judgement.multi_valued(&given));
@@ -41,7 +41,16 @@ pub(super) fn judge(
     if !violations.is_empty() {
         return Err(violations);
     }
-    with_fixed(&given, &judgement).map_err(|refused| vec![refused])
+    let subject = with_fixed(&given, &judgement).map_err(|refused| vec![refused])?;
+    if subject.is_empty() && judgement.profile.profile().certificate_authority.is_some() {
+        return Err(vec![authority::nameless(judgement.place)]);
+    }
+    Ok(subject)
+}
+
+/// Returns where the subject is in the request.
+pub(super) const fn place(evaluation: &Evaluation<'_>) -> &'static str {
+    if evaluation.adjustments.subject.is_some() { "subject" } else { "csr.subject" }
 }
 
 /// Encodes the subject of the request body; without it when not even its well-formed attributes make a name.

@@ -17,23 +17,11 @@ pub(super) struct Usages {
     pub(super) extended_key_usage: Vec<ExtendedKeyUsage>,
 }
 
-/// Whether a key of this algorithm can have the usage: RSA keys agree on no keys (RFC 3279, section 2.3.1), EC keys encrypt
-/// nothing (RFC 8813, section 3), Ed25519 keys sign only (RFC 8410, section 5). CA usages are of no concern here.
-const fn is_possible(usage: KeyUsage, key: KeyAlgorithm) -> bool {
-    match usage {
-        KeyUsage::DigitalSignature | KeyUsage::ContentCommitment | KeyUsage::KeyCertSign | KeyUsage::CrlSign => true,
-        KeyUsage::KeyEncipherment | KeyUsage::DataEncipherment => matches!(key, KeyAlgorithm::Rsa(_)),
-        KeyUsage::KeyAgreement | KeyUsage::EncipherOnly | KeyUsage::DecipherOnly => {
-            matches!(key, KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 | KeyAlgorithm::EcdsaP521)
-        }
-    }
-}
-
 /// Returns the usages that a profile's list means for a key: those that it can have, and for RSA keys `key_encipherment`
 /// beside `digital_signature`. Without a known algorithm: the list.
 pub(super) fn written(listed: &[KeyUsage], key: Option<KeyAlgorithm>) -> KeyUsages {
     let Some(key) = key else { return listed.iter().copied().collect() };
-    let mut usages: KeyUsages = listed.iter().copied().filter(|usage| is_possible(*usage, key)).collect();
+    let mut usages: KeyUsages = listed.iter().copied().filter(|usage| key.permits(*usage)).collect();
     if usages.contains(&KeyUsage::DigitalSignature) && matches!(key, KeyAlgorithm::Rsa(_)) {
         usages.insert(KeyUsage::KeyEncipherment);
     }
@@ -59,7 +47,7 @@ fn key_usage(evaluation: &Evaluation<'_>, violations: &mut Vec<Violation>) -> Ke
         let allowed: Vec<&str> = written.iter().map(|usage| usage.as_str()).collect();
         let allowed = listed(&allowed);
         let message = match key {
-            Some(key) if !is_possible(*usage, key) => {
+            Some(key) if !key.permits(*usage) => {
                 format!("a key of the kind `{key}` cannot have the key usage `{}`; allowed: {allowed}", usage.as_str())
             }
             Some(_) | None => format!("the key usage `{}` is not allowed; allowed: {allowed}", usage.as_str()),
@@ -113,18 +101,10 @@ fn refused_extended(evaluation: &Evaluation<'_>, value: &str, message: String) -
     violation("extended_key_usage_not_allowed", "csr.extended_key_usage", value, rule, message)
 }
 
-/// Judges the CA flag, must-staple and every other extension; returns whether must-staple is written.
+/// Judges must-staple and every other extension; returns whether must-staple is written.
 pub(super) fn judge_extensions(evaluation: &Evaluation<'_>) -> Result<bool, Vec<Violation>> {
     let requested = evaluation.request.requested();
     let mut violations = Vec::new();
-    if requested.certificate_authority {
-        let message =
-            "the request asks for a CA certificate (basic constraints `CA:TRUE`), which no profile gives; ask with \
-                       `CA:FALSE` or without basic constraints"
-                .to_owned();
-        let rule = evaluation.profile.rule_prefix();
-        violations.push(violation("ca_not_allowed", "csr.basic_constraints", "CA:TRUE", rule, message));
-    }
     let must_staple = match evaluation.profile.profile().must_staple {
         MustStaple::Required => true,
         MustStaple::Allowed => requested.must_staple,

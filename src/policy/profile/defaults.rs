@@ -78,6 +78,7 @@ fn base(name: &str, description: &str, usages: Vec<ExtendedKeyUsage>) -> Profile
         must_staple: MustStaple::Forbidden,
         renew_same_key: true,
         server_generated_keys: false,
+        certificate_authority: None,
     }
 }
 

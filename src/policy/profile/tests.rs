@@ -139,6 +139,65 @@ fn reports_each_problem_of_a_document() {
     }
 }
 
+/// The profile of `docs/issuance.md`.
+const AUTHORITY: &str = r#"
+name = "subordinate"
+issuer = "root"
+validity = { default = "1825d", maximum = "3650d" }
+key_usage = ["key_cert_sign", "crl_sign"]
+subject = { common_name = "required", allowed = ["organization", "country"] }
+[certificate_authority]
+path_length = 0
+[certificate_authority.name_constraints]
+permitted = { dns = ["team.internal"], email = ["team.internal"] }
+excluded = { ip = ["0.0.0.0/0", "::/0"], uri = [".team.internal"], directory = ["O=Other,C=SE"] }
+"#;
+
+#[test]
+fn a_profile_that_makes_cas_says_so() {
+    let profile: Profile = toml::from_str(AUTHORITY).unwrap();
+    let compiled = CompiledProfile::compile(profile.clone()).unwrap();
+    assert_eq!(compiled.name_constraints().map(NameConstraints::len), Some(6));
+    let json = serde_json::to_string(&profile).unwrap();
+    assert_eq!(serde_json::from_str::<Profile>(&json).unwrap(), profile);
+    assert_eq!(toml::from_str::<Profile>(&toml::to_string(&profile).unwrap()).unwrap(), profile);
+    let least: Profile = serde_json::from_str(
+        r#"{"name": "x", "key_usage": ["crl_sign", "key_cert_sign"], "certificate_authority": {}}"#,
+    )
+    .unwrap();
+    let compiled = CompiledProfile::compile(least).unwrap();
+    assert_eq!(compiled.profile().certificate_authority.as_ref().unwrap().path_length, 0);
+}
+
+#[test]
+fn reports_each_problem_of_a_profile_that_makes_cas() {
+    type Change = fn(&mut Profile);
+    let table: [(&str, Change); 8] = [
+        ("`key_usage` of a profile with `certificate_authority` must be", |profile| {
+            profile.key_usage.push(KeyUsage::DigitalSignature);
+        }),
+        ("`key_usage` of a profile with `certificate_authority` must be", |profile| profile.key_usage.truncate(1)),
+        ("`names_required` is set", |profile| profile.names_required = true),
+        ("`common_name_in_names` is set", |profile| profile.common_name_in_names = true),
+        ("`server_generated_keys` is set", |profile| profile.server_generated_keys = true),
+        ("`must_staple` is set", |profile| profile.must_staple = MustStaple::Allowed),
+        ("`certificate_authority.name_constraints` constrains nothing", |profile| {
+            let rule = profile.certificate_authority.as_mut().unwrap();
+            rule.name_constraints = Some(NameConstraintsDocument::default());
+        }),
+        ("`certificate_authority.name_constraints.permitted.ip`: `10.0.0.1/8` has address bits", |profile| {
+            let rule = profile.certificate_authority.as_mut().unwrap();
+            rule.name_constraints.as_mut().unwrap().permitted.ip = vec!["10.0.0.1/8".to_owned()];
+        }),
+    ];
+    for (expected, change) in table {
+        let mut profile: Profile = toml::from_str(AUTHORITY).unwrap();
+        change(&mut profile);
+        let problem = CompiledProfile::compile(profile).unwrap_err();
+        assert!(problem.detail().contains(expected), "expected `{expected}` in: {problem}");
+    }
+}
+
 #[test]
 fn fixed_attributes_must_be_possible() {
     for (kind, value) in

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use const_oid::ObjectIdentifier;
 
-use super::{Presence, Profile};
+use super::{MustStaple, Presence, Profile};
 use crate::policy::{duration, listed, shown, usages};
 use crate::x509::distinguished_name::AttributeType;
 use crate::x509::{DistinguishedName, KeyAlgorithm, KeyUsage};
@@ -19,8 +19,11 @@ const RULED_EXTENSIONS: [(ObjectIdentifier, &str); 4] = [
     (ObjectIdentifier::new_unwrap("2.5.29.17"), "the name sections"),
     (ObjectIdentifier::new_unwrap("2.5.29.15"), "`key_usage`"),
     (ObjectIdentifier::new_unwrap("2.5.29.37"), "`extended_key_usage`"),
-    (ObjectIdentifier::new_unwrap("2.5.29.19"), "the refusal of CA certificates"),
+    (ObjectIdentifier::new_unwrap("2.5.29.19"), "`certificate_authority`"),
 ];
+
+/// The key usages of a CA, all of them and no other.
+const AUTHORITY_USAGES: [KeyUsage; 2] = [KeyUsage::KeyCertSign, KeyUsage::CrlSign];
 
 /// Adds every problem of a document, except those of its name patterns and object identifiers.
 pub(super) fn check(profile: &Profile, problems: &mut Vec<String>) {
@@ -29,6 +32,7 @@ pub(super) fn check(profile: &Profile, problems: &mut Vec<String>) {
     check_keys(profile, problems);
     check_usages(profile, problems);
     check_subject(profile, problems);
+    check_authority(profile, problems);
     let sections = [profile.dns.is_some(), profile.ip.is_some(), profile.uri.is_some(), profile.email.is_some()];
     if profile.names_required && !sections.contains(&true) {
         problems.push("`names_required` is set, but no section `dns`, `ip`, `uri` or `email` allows a name".to_owned());
@@ -102,7 +106,10 @@ fn check_keys(profile: &Profile, problems: &mut Vec<String>) {
             | KeyAlgorithm::EcdsaP256
             | KeyAlgorithm::EcdsaP384
             | KeyAlgorithm::EcdsaP521
-            | KeyAlgorithm::Ed25519 => {}
+            | KeyAlgorithm::Ed25519
+            | KeyAlgorithm::MlDsa44
+            | KeyAlgorithm::MlDsa65
+            | KeyAlgorithm::MlDsa87 => {}
         }
     }
 }
@@ -112,9 +119,12 @@ fn check_usages(profile: &Profile, problems: &mut Vec<String>) {
         problems.push("`key_usage` is empty; list at least one, such as `digital_signature`".to_owned());
         return;
     }
-    for usage in [KeyUsage::KeyCertSign, KeyUsage::CrlSign] {
-        if profile.key_usage.contains(&usage) {
-            problems.push(format!("`key_usage`: `{}` is for CAs; profiles are for others", usage.as_str()));
+    for usage in AUTHORITY_USAGES {
+        if profile.key_usage.contains(&usage) && profile.certificate_authority.is_none() {
+            problems.push(format!(
+                "`key_usage`: `{}` is for CAs; a profile that makes CAs has a section `certificate_authority`",
+                usage.as_str()
+            ));
         }
     }
     for usage in [KeyUsage::EncipherOnly, KeyUsage::DecipherOnly] {
@@ -127,6 +137,28 @@ fn check_usages(profile: &Profile, problems: &mut Vec<String>) {
             let names: Vec<&str> = profile.key_usage.iter().map(|usage| usage.as_str()).collect();
             problems.push(format!("`key_usage`: `{key}` keys can have none of {}", listed(&names)));
         }
+    }
+}
+
+/// Checks what a profile for CAs must have, and what makes no sense in one.
+fn check_authority(profile: &Profile, problems: &mut Vec<String>) {
+    if profile.certificate_authority.is_none() {
+        return;
+    }
+    let usages = &profile.key_usage;
+    if usages.len() != AUTHORITY_USAGES.len() || !AUTHORITY_USAGES.iter().all(|usage| usages.contains(usage)) {
+        problems.push(
+            "`key_usage` of a profile with `certificate_authority` must be `key_cert_sign` and `crl_sign`, nothing else".to_owned(),
+        );
+    }
+    let settings = [
+        (profile.names_required, "`names_required`", "a CA is known by its subject"),
+        (profile.common_name_in_names, "`common_name_in_names`", "a CA is known by its subject"),
+        (profile.server_generated_keys, "`server_generated_keys`", "a CA makes its own key"),
+        (profile.must_staple != MustStaple::Forbidden, "`must_staple`", "it is for TLS servers"),
+    ];
+    for (_, setting, why) in settings.iter().filter(|(is_set, _, _)| *is_set) {
+        problems.push(format!("{setting} is set in a profile with `certificate_authority`: {why}"));
     }
 }
 

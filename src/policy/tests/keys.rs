@@ -1,6 +1,6 @@
 //! Keys: listed or not, weak, blocked.
 
-use super::support::{Case, Csr, ED25519, P521, RSA};
+use super::support::{Case, Csr, ED25519, ML_DSA_65, P521, RSA};
 use crate::x509::{CertificateRequest, KeyAlgorithm};
 
 #[test]
@@ -20,6 +20,22 @@ fn refuses_a_key_that_is_not_listed() {
         violation.message,
         "a key of the kind `ecdsa-p521` is not allowed; allowed: `ecdsa-p256`, `ecdsa-p384`, `ed25519`, `rsa-2048`, `rsa-3072`, \
          `rsa-4096`"
+    );
+}
+
+#[test]
+fn post_quantum_keys_are_certified_where_a_profile_lists_them() {
+    let case = Case::new(Csr::new().key(&ML_DSA_65).dns("app.internal"));
+    case.is_refused("key_not_allowed", "csr.public_key", "profiles.server.keys");
+    let listing = |keys: &'static [KeyAlgorithm]| {
+        Case::new(Csr::new().key(&ML_DSA_65).dns("app.internal"))
+            .profile("server", |profile| profile.keys = keys.to_vec())
+    };
+    listing(&[KeyAlgorithm::MlDsa65]).approved();
+    listing(&[KeyAlgorithm::MlDsa44, KeyAlgorithm::MlDsa87]).is_refused(
+        "key_not_allowed",
+        "csr.public_key",
+        "profiles.server.keys",
     );
 }
 

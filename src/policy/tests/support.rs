@@ -59,7 +59,7 @@ impl Case {
             adjustments: Adjustments::default(),
             profile: profile("server", |_| {}),
             grants: GrantsDocument::default(),
-            issuer: IssuerLimits { not_before: now() - days(100), not_after: now() + days(5 * 365) },
+            issuer: IssuerLimits::lasting(now() - days(100), now() + days(5 * 365)),
             key_is_blocked: false,
         }
     }
@@ -75,7 +75,7 @@ impl Case {
             adjustments: &self.adjustments,
             profile: &CompiledProfile::compile(self.profile.clone()).unwrap(),
             grants: &Grants::compile(self.grants.clone()).unwrap(),
-            issuer: self.issuer,
+            issuer: &self.issuer,
             key_is_blocked: self.key_is_blocked,
             now: now(),
         })
@@ -141,6 +141,10 @@ pub(super) static ED25519: LazyLock<TestKey> = LazyLock::new(|| TestKey {
     pair: KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap(),
     algorithm: "300506032b6570",
 });
+pub(super) static ML_DSA_65: LazyLock<TestKey> = LazyLock::new(|| TestKey {
+    pair: KeyPair::generate_for(&rcgen::PKCS_ML_DSA_65).unwrap(),
+    algorithm: "300b0609608648016503040312",
+});
 pub(super) static RSA: LazyLock<TestKey> = LazyLock::new(|| TestKey {
     pair: KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap(),
     algorithm: "300d06092a864886f70d01010b0500",
@@ -160,7 +164,7 @@ impl Csr {
         self.attribute("2.5.4.3", value)
     }
 
-    /// Adds an attribute as `UTF8String`, the country as `PrintableString`.
+    /// Adds an attribute as `UTF8String`, the country as `PrintableString`, an e-mail address as `IA5String`.
     pub(super) fn attribute(mut self, oid: &str, value: &str) -> Self {
         self.subject.push(tlv(0x31, &attribute(oid, value)));
         self
@@ -241,7 +245,11 @@ pub(super) fn other_name() -> Vec<u8> {
 }
 
 fn attribute(oid: &str, value: &str) -> Vec<u8> {
-    let tag = if oid == "2.5.4.6" { 0x13 } else { 0x0c };
+    let tag = match oid {
+        "2.5.4.6" => 0x13,
+        "1.2.840.113549.1.9.1" => 0x16,
+        _ => 0x0c,
+    };
     tlv(0x30, &[object_identifier(oid), tlv(tag, value.as_bytes())].concat())
 }
 

@@ -1,8 +1,8 @@
 //! Usages and extensions.
 
-use super::support::{Case, Csr, ED25519, P256, RSA, tlv};
+use super::support::{Case, Csr, ED25519, ML_DSA_65, P256, RSA, tlv};
 use crate::policy::profile::MustStaple;
-use crate::x509::KeyUsage;
+use crate::x509::{KeyAlgorithm, KeyUsage};
 
 const KEY_USAGE: &str = "2.5.29.15";
 const SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
@@ -43,11 +43,32 @@ fn usages_that_a_key_cannot_have_are_left_out() {
     for (key, expected) in [
         (&*P256, &["digital_signature", "content_commitment", "key_agreement"][..]),
         (&*ED25519, &["digital_signature", "content_commitment"]),
+        (&*ML_DSA_65, &["digital_signature", "content_commitment"]),
         (&*RSA, &["digital_signature", "content_commitment", "key_encipherment", "data_encipherment"]),
     ] {
-        let case = Case::new(Csr::new().key(key).dns("app.internal"))
-            .profile("server", |profile| profile.key_usage = all.to_vec());
+        let case = Case::new(Csr::new().key(key).dns("app.internal")).profile("server", |profile| {
+            profile.keys.push(KeyAlgorithm::MlDsa65);
+            profile.key_usage = all.to_vec();
+        });
         assert_eq!(key_usages(&case), expected);
+    }
+}
+
+#[test]
+fn refuses_encryption_and_agreement_for_an_ml_dsa_key() {
+    for (octets, usage) in
+        [([3, 2, 5, 0x20], "key_encipherment"), ([3, 2, 4, 0x10], "data_encipherment"), ([3, 2, 3, 8], "key_agreement")]
+    {
+        let csr = Csr::new().key(&ML_DSA_65).extension(KEY_USAGE, true, &octets).dns("app.internal");
+        let case = Case::new(csr).profile("server", |profile| {
+            profile.keys = vec![KeyAlgorithm::MlDsa65];
+            profile.key_usage.extend([KeyUsage::KeyEncipherment, KeyUsage::DataEncipherment, KeyUsage::KeyAgreement]);
+        });
+        case.is_refused("key_usage_not_allowed", "csr.key_usage", "profiles.server.key_usage");
+        assert_eq!(
+            case.violation().message,
+            format!("a key of the kind `ml-dsa-65` cannot have the key usage `{usage}`; allowed: `digital_signature`")
+        );
     }
 }
 
@@ -113,7 +134,7 @@ fn a_choice_of_extended_key_usages_must_be_made() {
 }
 
 #[test]
-fn refuses_ca_certificates_whatever_the_profile_says() {
+fn refuses_ca_certificates_where_the_profile_makes_none() {
     let csr = Csr::new().extension("2.5.29.19", true, &[0x30, 3, 1, 1, 0xff]).dns("app.internal");
     Case::new(csr).is_refused("ca_not_allowed", "csr.basic_constraints", "profiles.server");
     Case::new(Csr::new().extension("2.5.29.19", true, &[0x30, 0]).dns("app.internal")).approved();

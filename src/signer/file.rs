@@ -54,25 +54,24 @@ pub fn write_encrypted(path: &Path, pkcs8_der: &[u8], passphrase: &SecretString)
 /// `Malformed`: no passphrase for an encrypted key, a wrong one, not a key.
 pub fn decode(pem: &[u8], passphrase: Option<&SecretString>) -> Result<Zeroizing<Vec<u8>>> {
     let (kind, body) = find_key(pem)?;
+    if is_traditionally_encrypted(body) {
+        return Err(Error::malformed(format!(
+            "it is encrypted in the traditional way of OpenSSL (`DEK-Info`), which protects badly and is not supported; {}",
+            pbes2::CONVERSION
+        )));
+    }
     let der = decode_base64(body)?;
-    let pkcs8_der = match kind {
+    match kind {
         KeyBlock::Encrypted => {
             let passphrase =
                 passphrase.ok_or_else(|| Error::malformed("it is encrypted and no passphrase is given"))?;
             let plaintext = pbes2::decrypt(&der, passphrase)?;
             // One wrong passphrase in 256 leaves padding that looks right, and noise.
             PrivateKeyInfo::from_der(&plaintext).map_err(|_noise| pbes2::wrong_passphrase())?;
-            plaintext
+            Ok(plaintext)
         }
-        KeyBlock::Pkcs8 => {
-            // The parser's message may show octets of the key: it is not passed on.
-            PrivateKeyInfo::from_der(&der).map_err(|_octets| not_a_key("PKCS #8"))?;
-            der
-        }
-        KeyBlock::EllipticCurve => wrap_elliptic_curve(&der)?,
-        KeyBlock::Rsa => wrap(AlgorithmIdentifierRef { oid: RSA_ENCRYPTION, parameters: Some(AnyRef::NULL) }, &der)?,
-    };
-    Ok(pkcs8_der)
+        KeyBlock::Pkcs8 | KeyBlock::EllipticCurve | KeyBlock::Rsa => to_pkcs8(kind, der),
+    }
 }
 
 /// Refuses a passphrase of fewer than 12 characters.
@@ -90,33 +89,49 @@ pub fn refuse_short_passphrase(passphrase: &SecretString) -> Result<()> {
 
 /// The PEM blocks that hold a private key.
 #[derive(Clone, Copy)]
-enum KeyBlock {
+pub(super) enum KeyBlock {
     Encrypted,
     Pkcs8,
     EllipticCurve,
     Rsa,
 }
 
-/// Finds the one private key among the PEM blocks; others, such as the `EC PARAMETERS` of `openssl ecparam` or certificates, are passed over.
-fn find_key(pem: &[u8]) -> Result<(KeyBlock, &str)> {
-    let text = std::str::from_utf8(pem).map_err(|_position| no_key())?;
-    let mut found = None;
-    let mut rest = text;
-    while let Some((_, after_begin)) = rest.split_once("-----BEGIN ") {
+/// The PEM blocks of a text: label and body, which may begin with headers.
+pub(super) struct Blocks<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Blocks<'a> {
+    pub(super) fn new(pem: &'a [u8]) -> Result<Self> {
+        std::str::from_utf8(pem).map(|rest| Self { rest }).map_err(|_position| no_key())
+    }
+
+    /// Takes the next block; text around blocks is passed over.
+    pub(super) fn next(&mut self) -> Result<Option<(&'a str, &'a str)>> {
+        let Some((_, after_begin)) = self.rest.split_once("-----BEGIN ") else { return Ok(None) };
         let (label, after_label) = after_begin.split_once("-----").ok_or_else(unterminated)?;
         let (body, after_body) = after_label.split_once("-----END ").ok_or_else(unterminated)?;
-        let after_end = after_body
+        self.rest = after_body
             .strip_prefix(label)
             .and_then(|remaining| remaining.strip_prefix("-----"))
             .ok_or_else(unterminated)?;
-        rest = after_end;
+        Ok(Some((label, body)))
+    }
+}
+
+/// Finds the one private key among the PEM blocks; others, such as the `EC PARAMETERS` of `openssl ecparam` or certificates, are passed over.
+pub(super) fn find_key(pem: &[u8]) -> Result<(KeyBlock, &str)> {
+    let mut found = None;
+    let mut blocks = Blocks::new(pem)?;
+    while let Some((label, body)) = blocks.next()? {
         let kind = match label {
             "ENCRYPTED PRIVATE KEY" => KeyBlock::Encrypted,
             "PRIVATE KEY" => KeyBlock::Pkcs8,
             "EC PRIVATE KEY" => KeyBlock::EllipticCurve,
             "RSA PRIVATE KEY" => KeyBlock::Rsa,
             other if other.ends_with("PRIVATE KEY") => {
-                return Err(Error::malformed(format!("a PEM block `{other}` is not supported; {}", pbes2::CONVERSION)));
+                let shown: String = other.chars().filter(|c| !c.is_control()).take(40).collect();
+                return Err(Error::malformed(format!("a PEM block `{shown}` is not supported; {}", pbes2::CONVERSION)));
             }
             _ => continue,
         };
@@ -124,14 +139,25 @@ fn find_key(pem: &[u8]) -> Result<(KeyBlock, &str)> {
             return Err(Error::malformed("it holds more than one private key"));
         }
     }
-    let (kind, body) = found.ok_or_else(no_key)?;
-    if body.contains("DEK-Info") || body.contains("Proc-Type") {
-        return Err(Error::malformed(format!(
-            "it is encrypted in the traditional way of OpenSSL (`DEK-Info`), which protects badly and is not supported; {}",
-            pbes2::CONVERSION
-        )));
+    found.ok_or_else(no_key)
+}
+
+/// Whether a PEM block has the headers of OpenSSL's traditional encryption.
+pub(super) fn is_traditionally_encrypted(body: &str) -> bool {
+    body.contains("DEK-Info") || body.contains("Proc-Type")
+}
+
+/// Puts a key of an unencrypted block into PKCS #8.
+pub(super) fn to_pkcs8(kind: KeyBlock, der: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>> {
+    match kind {
+        KeyBlock::Encrypted | KeyBlock::Pkcs8 => {
+            // The parser's message may show octets of the key: it is not passed on.
+            PrivateKeyInfo::from_der(&der).map_err(|_octets| not_a_key("PKCS #8"))?;
+            Ok(der)
+        }
+        KeyBlock::EllipticCurve => wrap_elliptic_curve(&der),
+        KeyBlock::Rsa => wrap(AlgorithmIdentifierRef { oid: RSA_ENCRYPTION, parameters: Some(AnyRef::NULL) }, &der),
     }
-    Ok((kind, body))
 }
 
 fn no_key() -> Error {
@@ -149,7 +175,7 @@ fn not_a_key(form: &str) -> Error {
 }
 
 /// Decodes without leaving copies: both buffers have their final size from the start and are cleared.
-fn decode_base64(body: &str) -> Result<Zeroizing<Vec<u8>>> {
+pub(super) fn decode_base64(body: &str) -> Result<Zeroizing<Vec<u8>>> {
     let mut compact = Zeroizing::new(Vec::with_capacity(body.len()));
     compact.extend(body.bytes().filter(|octet| !octet.is_ascii_whitespace()));
     let mut der = Zeroizing::new(vec![0; base64::decoded_len_estimate(compact.len())]);

@@ -1,7 +1,7 @@
 //! Password-based encryption of private keys: PKCS #8 `EncryptedPrivateKeyInfo` with PBES2 (RFC 8018, section 6.2).
 //!
 //! The structures are pkcs5's; the work is aws-lc-rs's where it can, because it is fast in every build and clears what it derives.
-//! pkcs5 itself does scrypt and Triple DES. Bounds come first: the costs in the file are chosen by whoever wrote it.
+//! pkcs5 itself does scrypt, `ciphers.rs` Triple DES. Bounds come first: the costs in the file are chosen by whoever wrote it.
 
 use std::num::NonZeroU32;
 
@@ -13,13 +13,14 @@ use pkcs8::{AlgorithmIdentifierRef, EncryptedPrivateKeyInfo, ObjectIdentifier};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+use super::ciphers::Cipher;
 use crate::error::{Error, Result};
 
 /// Iterations of PBKDF2-HMAC-SHA256 when writing.
 pub(super) const ITERATIONS: u32 = 600_000;
 
 /// The most iterations of PBKDF2 that are done when reading: some ten seconds of one core.
-const MAXIMUM_ITERATIONS: u32 = 20_000_000;
+pub(super) const MAXIMUM_ITERATIONS: u32 = 20_000_000;
 
 /// The most memory, in octets, that scrypt may use when reading (`128 * N * r`).
 const MAXIMUM_SCRYPT_MEMORY: u64 = 256 << 20;
@@ -71,7 +72,24 @@ pub(super) fn encrypt(pkcs8_der: &[u8], passphrase: &SecretString) -> Result<Vec
 /// # Errors
 /// `Malformed` when it is not one, its algorithms are not supported or too costly, or the passphrase is wrong.
 pub(super) fn decrypt(der: &[u8], passphrase: &SecretString) -> Result<Zeroizing<Vec<u8>>> {
-    let (parameters, encrypted) = parse(der)?;
+    let (algorithm, encrypted) = AnyRef::from_der(der)
+        .and_then(|any| {
+            any.sequence(|reader| {
+                let algorithm = AlgorithmIdentifierRef::decode(reader)?;
+                Ok((algorithm, OctetStringRef::decode(reader)?.as_bytes()))
+            })
+        })
+        .map_err(not_one)?;
+    decrypt_with(algorithm, encrypted, passphrase)
+}
+
+/// Decrypts what stands beside this algorithm, as [`decrypt`] does.
+pub(super) fn decrypt_with(
+    algorithm: AlgorithmIdentifierRef<'_>,
+    encrypted: &[u8],
+    passphrase: &SecretString,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let parameters = parse(algorithm)?;
     refuse_excess(&parameters)?;
     let mut buffer = Zeroizing::new(encrypted.to_vec());
     let passphrase = passphrase.expose_secret().as_bytes();
@@ -83,28 +101,28 @@ pub(super) fn decrypt(der: &[u8], passphrase: &SecretString) -> Result<Zeroizing
     Ok(buffer)
 }
 
+const WRONG_PASSPHRASE: &str = "the passphrase is wrong, or the file is damaged";
+
 /// Returns the error for a passphrase that does not fit.
 pub(super) fn wrong_passphrase() -> Error {
-    Error::malformed("the passphrase is wrong, or the file is damaged")
+    Error::malformed(WRONG_PASSPHRASE)
+}
+
+/// Whether an error is [`wrong_passphrase`]'s, for callers that have better words for it.
+pub(super) fn is_wrong_passphrase(error: &Error) -> bool {
+    error.detail() == WRONG_PASSPHRASE
 }
 
 fn no_random(error: aws_lc_rs::error::Unspecified) -> Error {
     Error::internal("the system's random source fails").with_source(error)
 }
 
-/// Takes the structure apart by hand: pkcs5's own decoder indexes into a Triple DES initialisation vector without looking at its length.
-fn parse(der: &[u8]) -> Result<(Parameters<'_>, &[u8])> {
-    let not_one = |error: der::Error| {
-        Error::malformed(format!("it is not a PKCS #8 EncryptedPrivateKeyInfo: {error}")).with_source(error)
-    };
-    let (outer, encrypted) = AnyRef::from_der(der)
-        .and_then(|any| {
-            any.sequence(|reader| {
-                let algorithm = AlgorithmIdentifierRef::decode(reader)?;
-                Ok((algorithm, OctetStringRef::decode(reader)?.as_bytes()))
-            })
-        })
-        .map_err(not_one)?;
+fn not_one(error: der::Error) -> Error {
+    Error::malformed(format!("it is not a PKCS #8 EncryptedPrivateKeyInfo: {error}")).with_source(error)
+}
+
+/// Takes the parameters apart by hand: pkcs5's own decoder indexes into a Triple DES initialisation vector without looking at its length.
+fn parse(outer: AlgorithmIdentifierRef<'_>) -> Result<Parameters<'_>> {
     if outer.oid != PBES2_OID {
         return Err(unsupported(&format!("algorithm `{}`", outer.oid)));
     }
@@ -122,7 +140,7 @@ fn parse(der: &[u8]) -> Result<(Parameters<'_>, &[u8])> {
     let kdf = Kdf::try_from(kdf).map_err(|error| unsupported(&format!("key derivation ({error})")))?;
     let encryption =
         EncryptionScheme::try_from(encryption).map_err(|error| unsupported(&format!("cipher ({error})")))?;
-    Ok((Parameters { kdf, encryption }, encrypted))
+    Ok(Parameters { kdf, encryption })
 }
 
 fn unsupported(what: &str) -> Error {
@@ -162,16 +180,15 @@ fn refuse_excess(parameters: &Parameters<'_>) -> Result<()> {
     Ok(())
 }
 
-/// PBKDF2 and AES-CBC, done by aws-lc-rs.
+/// PBKDF2 by aws-lc-rs, and a cipher of ours.
 struct Native<'a> {
     kdf: &'a Pbkdf2Params<'a>,
     digest: pbkdf2::Algorithm,
-    cipher: &'static cipher::Algorithm,
-    initialization_vector: &'a [u8; 16],
-    key_size: usize,
+    cipher: Cipher,
+    initialization_vector: &'a [u8],
 }
 
-/// Returns the parameters when aws-lc-rs has all of it.
+/// Returns the parameters when pkcs5 is not needed.
 fn native<'a>(parameters: &'a Parameters<'a>) -> Result<Option<Native<'a>>> {
     let Kdf::Pbkdf2(kdf) = &parameters.kdf else { return Ok(None) };
     let digest = match kdf.prf {
@@ -182,20 +199,14 @@ fn native<'a>(parameters: &'a Parameters<'a>) -> Result<Option<Native<'a>>> {
         Pbkdf2Prf::HmacWithSha224 => return Ok(None),
         _ => return Err(unsupported("digest of PBKDF2")),
     };
-    let (cipher, initialization_vector) = match parameters.encryption {
-        EncryptionScheme::Aes128Cbc { iv } => (&cipher::AES_128, iv),
-        EncryptionScheme::Aes192Cbc { iv } => (&cipher::AES_192, iv),
-        EncryptionScheme::Aes256Cbc { iv } => (&cipher::AES_256, iv),
-        EncryptionScheme::DesEde3Cbc { .. } => {
-            return if kdf.prf == Pbkdf2Prf::HmacWithSha1 {
-                Err(unsupported("pair of Triple DES and SHA-1"))
-            } else {
-                Ok(None)
-            };
-        }
+    let (cipher, initialization_vector): (_, &[u8]) = match parameters.encryption {
+        EncryptionScheme::Aes128Cbc { iv } => (Cipher::Aes128, iv),
+        EncryptionScheme::Aes192Cbc { iv } => (Cipher::Aes192, iv),
+        EncryptionScheme::Aes256Cbc { iv } => (Cipher::Aes256, iv),
+        EncryptionScheme::DesEde3Cbc { iv } => (Cipher::TripleDes, iv),
         _ => return Err(unsupported("cipher")),
     };
-    Ok(Some(Native { kdf, digest, cipher, initialization_vector, key_size: parameters.encryption.key_size() }))
+    Ok(Some(Native { kdf, digest, cipher, initialization_vector }))
 }
 
 impl Native<'_> {
@@ -203,14 +214,9 @@ impl Native<'_> {
     fn decrypt(&self, passphrase: &[u8], buffer: &mut [u8]) -> Result<usize> {
         let iterations = NonZeroU32::new(self.kdf.iteration_count)
             .ok_or_else(|| Error::malformed("the count of PBKDF2 iterations is zero"))?;
-        let mut key = Zeroizing::new(vec![0; self.key_size]);
+        let mut key = Zeroizing::new(vec![0; self.cipher.key_length()]);
         pbkdf2::derive(self.digest, iterations, self.kdf.salt, passphrase, &mut key);
-        let context = cipher::DecryptionContext::Iv128(iv::FixedLength::from(self.initialization_vector));
-        // The cause says nothing: every failure here is a padding that is none.
-        cipher::UnboundCipherKey::new(self.cipher, &key)
-            .and_then(cipher::PaddedBlockDecryptingKey::cbc_pkcs7)
-            .and_then(|cipher| cipher.decrypt(buffer, context).map(|plaintext| plaintext.len()))
-            .map_err(|_padding| wrong_passphrase())
+        self.cipher.decrypt(&key, self.initialization_vector, buffer)
     }
 }
 
@@ -342,8 +348,11 @@ mod tests {
                 let mut altered = whole.clone();
                 altered[position] = value;
                 // Most are refused; the iteration count may have become any number up to the limit, so it is kept small.
-                if parse(&altered).is_ok_and(|(parameters, _)| {
-                    parameters.kdf.pbkdf2().is_some_and(|pbkdf2| pbkdf2.iteration_count < 1000)
+                let algorithm = |der| AnyRef::from_der(der)?.sequence(AlgorithmIdentifierRef::decode);
+                if algorithm(&altered).is_ok_and(|algorithm| {
+                    parse(algorithm).is_ok_and(|parameters| {
+                        parameters.kdf.pbkdf2().is_some_and(|pbkdf2| pbkdf2.iteration_count < 1000)
+                    })
                 }) {
                     let _outcome = decrypt(&altered, &passphrase());
                 }

@@ -1,5 +1,7 @@
 //! [`Storage`] in terms of a backend's `Database`, which reads, writes and queues. Compiled once per backend, like `queries/`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures_util::FutureExt;
 
@@ -8,9 +10,12 @@ use crate::error::Result;
 use crate::signer::sealing::Sealed;
 use crate::storage::group_commit::Write;
 use crate::storage::{
-    AuditEvent, AuditFilter, AuditVerification, CertificateFilter, CertificateRecord, CrlRecord, IdempotencyAnswer,
-    IdempotencyClaim, Issuance, IssuerRecord, NewIssuer, NewProfileVersion, NewToken, PageRequest, PoolStatus,
-    ProfilePut, ProfileRecord, Recorded, RevokedCertificate, StateChange, StateChanged, Statistics, Storage,
+    AuditEvent, AuditFilter, AuditVerification, CertificateFilter, CertificateImported, CertificateRecord,
+    ChangedCertificate, CrlCounters, CrlRecord, CrlSummary, IdempotencyAnswer, IdempotencyClaim, IdempotencyResult,
+    ImportedCertificate, ImportedRevocation, Issuance, IssuerChange, IssuerRecord, KeyLocation, KeyRecord,
+    KeyRevocation, KeyRevoked, NewIssuer, NewIssuerCertificate, NewOcspResponder, NewProfileVersion, NewToken,
+    OcspResponderRecord, PageRequest, PoolStatus, ProfilePut, ProfileRecord, Recorded, RevokedCertificate,
+    RevokedSerial, SealedSecret, SecretOwner, SerialStatus, StateChange, StateChanged, Statistics, Storage,
     StoredAuditEvent, TokenRecord,
 };
 use crate::x509::{SerialNumber, Timestamp};
@@ -31,7 +36,7 @@ impl Storage for Database {
         self.read(move |connection| queries::certificates::key_is_blocked(connection, spki_sha256).boxed()).await
     }
 
-    async fn certificate_by_serial(&self, serial: &SerialNumber) -> Result<Option<CertificateRecord>> {
+    async fn certificates_by_serial(&self, serial: &SerialNumber) -> Result<Vec<CertificateRecord>> {
         let serial = serial.clone();
         self.read(move |connection| async move { queries::certificates::by_serial(connection, &serial).await }.boxed())
             .await
@@ -50,37 +55,176 @@ impl Storage for Database {
         self.write(move |connection| queries::certificates::change_state(connection, change, audit).boxed()).await
     }
 
+    async fn revoke_key(&self, revocation: KeyRevocation, audit: AuditEvent) -> Result<KeyRevoked> {
+        self.write(move |connection| queries::key_revocation::revoke(connection, revocation, audit).boxed()).await
+    }
+
     async fn revoked_certificates(
         &self,
         issuer_id: i32,
+        shard: Option<i32>,
         not_after: Timestamp,
-        after: i64,
+        after: (i32, i64),
         limit: u32,
     ) -> Result<Vec<RevokedCertificate>> {
         self.read(move |connection| {
-            queries::certificates::revoked(connection, issuer_id, not_after, after, limit).boxed()
+            queries::revoked::certificates(connection, issuer_id, shard, not_after, after, limit).boxed()
         })
         .await
     }
 
-    async fn next_crl_number(&self, issuer_id: i32) -> Result<i64> {
-        self.write(move |connection| queries::crls::next_number(connection, issuer_id).boxed()).await
+    async fn changed_certificates(
+        &self,
+        issuer_id: i32,
+        shard: Option<i32>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<ChangedCertificate>> {
+        self.read(move |connection| queries::revoked::changes(connection, issuer_id, shard, after, limit).boxed()).await
     }
 
-    async fn publish_crl(&self, crl: CrlRecord, audit: AuditEvent) -> Result<bool> {
-        self.write(move |connection| queries::crls::publish(connection, crl, audit).boxed()).await
+    async fn revoked_serials(
+        &self,
+        issuer_id: i32,
+        changed_after: i64,
+        not_after: Timestamp,
+        after: Option<&SerialNumber>,
+        limit: u32,
+    ) -> Result<Vec<RevokedSerial>> {
+        // No serial number is zero, so all of them come after the empty one.
+        let after = after.map(|serial| serial.as_bytes().to_vec()).unwrap_or_default();
+        self.read(move |connection| {
+            queries::revoked::serials(connection, issuer_id, changed_after, not_after, after, limit).boxed()
+        })
+        .await
     }
 
-    async fn current_crl(&self, issuer_id: i32) -> Result<Option<CrlRecord>> {
-        self.read(move |connection| queries::crls::current(connection, issuer_id).boxed()).await
+    async fn crl_counters(&self, issuer_id: i32) -> Result<CrlCounters> {
+        self.read(move |connection| queries::crls::counters(connection, issuer_id).boxed()).await
     }
 
-    async fn create_issuers(&self, issuers: Vec<NewIssuer>) -> Result<bool> {
-        self.write(move |connection| queries::issuers::create(connection, issuers).boxed()).await
+    async fn raise_maximum_shard(&self, issuer_id: i32, shard: i32) -> Result<()> {
+        self.write(move |connection| queries::crls::raise_maximum_shard(connection, issuer_id, shard).boxed()).await
+    }
+
+    async fn take_crl_numbers(&self, issuer_id: i32, count: u32) -> Result<i64> {
+        self.write(move |connection| queries::crls::take_numbers(connection, issuer_id, count).boxed()).await
+    }
+
+    async fn publish_crls(&self, crls: Vec<Arc<CrlRecord>>, audit: AuditEvent) -> Result<Vec<bool>> {
+        self.write(move |connection| queries::crls::publish(connection, crls, audit).boxed()).await
+    }
+
+    async fn published_crls(&self, issuer_id: i32) -> Result<Vec<CrlSummary>> {
+        self.read(move |connection| queries::crls::published(connection, issuer_id).boxed()).await
+    }
+
+    async fn current_crl(&self, issuer_id: i32, shard: i32, is_delta: bool) -> Result<Option<CrlRecord>> {
+        self.read(move |connection| queries::crls::current(connection, issuer_id, shard, is_delta).boxed()).await
+    }
+
+    async fn import_certificates(
+        &self,
+        certificates: Vec<ImportedCertificate>,
+    ) -> Result<Vec<(SerialNumber, CertificateImported)>> {
+        self.write(move |connection| queries::import::certificates(connection, certificates).boxed()).await
+    }
+
+    async fn import_revoked_serials(
+        &self,
+        issuer_id: i32,
+        revocations: Vec<ImportedRevocation>,
+        crl_number: i64,
+        audit: AuditEvent,
+    ) -> Result<usize> {
+        self.write(move |connection| {
+            queries::import::revoked_serials(connection, issuer_id, revocations, crl_number, audit).boxed()
+        })
+        .await
+    }
+
+    async fn certificate_status(&self, issuer_id: i32, serial: &SerialNumber) -> Result<Option<SerialStatus>> {
+        let serial = serial.clone();
+        self.read(move |connection| queries::ocsp::status(connection, issuer_id, serial).boxed()).await
+    }
+
+    async fn issuer_change_counts(&self) -> Result<Vec<(i32, i64)>> {
+        self.read(|connection| queries::ocsp::change_counts(connection).boxed()).await
+    }
+
+    async fn changed_serials(&self, issuer_id: i32, after: i64, limit: u32) -> Result<Vec<SerialNumber>> {
+        self.read(move |connection| queries::ocsp::changed_serials(connection, issuer_id, after, limit).boxed()).await
+    }
+
+    async fn ocsp_responders(&self) -> Result<Vec<OcspResponderRecord>> {
+        self.read(|connection| queries::ocsp::responders(connection).boxed()).await
+    }
+
+    async fn put_ocsp_responder(&self, responder: NewOcspResponder, replaces: Option<Vec<u8>>) -> Result<bool> {
+        self.write(move |connection| queries::ocsp::put_responder(connection, responder, replaces).boxed()).await
+    }
+
+    async fn create_issuers(
+        &self,
+        issuers: Vec<NewIssuer>,
+        idempotency: Option<(IdempotencyClaim, IdempotencyResult)>,
+    ) -> Result<bool> {
+        self.write(move |connection| queries::issuers::create(connection, issuers, idempotency).boxed()).await
     }
 
     async fn issuers(&self) -> Result<Vec<IssuerRecord>> {
         self.read(|connection| queries::issuers::list(connection).boxed()).await
+    }
+
+    async fn change_issuers(&self, changes: Vec<IssuerChange>, audit: AuditEvent) -> Result<bool> {
+        self.write(move |connection| queries::issuers::change(connection, changes, audit).boxed()).await
+    }
+
+    async fn add_issuer_certificate(
+        &self,
+        issuer_id: i32,
+        certificate: NewIssuerCertificate,
+        is_primary: bool,
+        changes: Vec<IssuerChange>,
+        idempotency: Option<(IdempotencyClaim, IdempotencyResult)>,
+        audit: AuditEvent,
+    ) -> Result<bool> {
+        self.write(move |connection| {
+            queries::issuers::add_certificate(
+                connection,
+                (issuer_id, is_primary),
+                certificate,
+                changes,
+                idempotency,
+                audit,
+            )
+            .boxed()
+        })
+        .await
+    }
+
+    async fn keys(&self) -> Result<Vec<KeyRecord>> {
+        self.read(|connection| queries::keys::list(connection).boxed()).await
+    }
+
+    async fn move_key(&self, id: i32, from: &KeyLocation, to: &KeyLocation, audit: AuditEvent) -> Result<bool> {
+        let (from, to) = (from.clone(), to.clone());
+        self.write(move |connection| queries::keys::relocate(connection, id, from, to, audit).boxed()).await
+    }
+
+    async fn other_secrets(
+        &self,
+        key_encryption_key_id: &str,
+        after: Option<&SecretOwner>,
+        limit: u16,
+    ) -> Result<Vec<SealedSecret>> {
+        let (id, after) = (key_encryption_key_id.to_owned(), after.cloned());
+        self.read(move |connection| queries::secrets::not_under(connection, id, after, limit).boxed()).await
+    }
+
+    async fn reseal_other(&self, owner: &SecretOwner, from: &Sealed, to: &Sealed) -> Result<bool> {
+        let (owner, from, to) = (owner.clone(), from.clone(), to.clone());
+        self.write(move |connection| queries::secrets::replace(connection, owner, from, to).boxed()).await
     }
 
     async fn put_profile(&self, profile: NewProfileVersion, audit: AuditEvent) -> Result<ProfilePut> {

@@ -1,4 +1,4 @@
-//! Database errors in the words of the crate: away for a while, or a defect. Which unique violation is an outcome is decided where it happens.
+//! Database errors in the words of the crate: away for a while, a race that somebody else won, or a defect.
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
@@ -37,8 +37,20 @@ pub(super) fn overloaded() -> Error {
     Error::new(ErrorKind::Unavailable, "too many writes wait for the database").with_retry_after(1)
 }
 
+/// Makes the error for a row that somebody else wrote between our look and our write, such as a second active generation of an issuer.
+fn lost_race(source: DieselError) -> Error {
+    Error::conflict("somebody else recorded the same at the same time; look what is there now, and try again")
+        .with_source(source)
+}
+
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
+        if let DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, information) = &error
+            // PostgreSQL names the index, SQLite the columns. The audit log's own numbers are under a lock: two of the same are a defect.
+            && !information.message().contains("audit_events")
+        {
+            return lost_race(error);
+        }
         let passing = match &error {
             DieselError::DatabaseError(
                 DatabaseErrorKind::UnableToSendCommand

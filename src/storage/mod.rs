@@ -5,10 +5,12 @@
 
 mod audit_chain;
 mod configuration;
+mod crl_values;
 mod failure;
 mod group_commit;
 mod migrations;
 mod names;
+mod ocsp;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod rows;
@@ -25,6 +27,8 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use configuration::*;
+pub use crl_values::*;
+pub use ocsp::*;
 pub use values::*;
 
 use crate::error::{Error, Result};
@@ -51,7 +55,8 @@ pub struct DatabaseOptions {
 pub trait Storage: Send + Sync + std::fmt::Debug {
     // ---- issuance
 
-    /// Records a certificate, its names, its audit event and its idempotency key in one durable commit, shared with others that wait.
+    /// Records a certificate, its names, its audit event and its idempotency key in one durable commit, shared with others that wait;
+    /// nothing when its key is on the block list.
     async fn record_issuance(&self, issuance: Issuance) -> Result<Recorded>;
 
     /// Finds what an idempotency key led to, if it is still held at `now`.
@@ -62,8 +67,8 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 
     // ---- inventory
 
-    /// Finds a certificate by serial number.
-    async fn certificate_by_serial(&self, serial: &SerialNumber) -> Result<Option<CertificateRecord>>;
+    /// Finds the certificates with a serial number by issuer row: one, unless CAs were imported that gave it too; at most 100.
+    async fn certificates_by_serial(&self, serial: &SerialNumber) -> Result<Vec<CertificateRecord>>;
 
     /// Lists certificates.
     async fn certificates(&self, filter: &CertificateFilter, page: PageRequest) -> Result<Vec<CertificateRecord>>;
@@ -73,34 +78,153 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 
     // ---- revocation
 
-    /// Changes a certificate's state by one conditional statement, counts it at its issuer, and writes the event.
+    /// Changes a certificate's state by one conditional statement, counts it at its issuer, and writes the event. That of an issuer's own
+    /// certificate is also a change of the issuers.
     async fn change_state(&self, change: StateChange, audit: AuditEvent) -> Result<StateChanged>;
 
-    /// Lists an issuer's certificates that are revoked or on hold and end at `not_after` or later, by row, at most `limit` after row `after`.
+    /// Puts a key on the block list and revokes a batch of its certificates as `key_compromise`, in one transaction with the event, to whose
+    /// details the serial numbers are added; no event when nothing changed. No certificate for the key is recorded after it began. That of an
+    /// issuer's key is also a change of the issuers.
+    async fn revoke_key(&self, revocation: KeyRevocation, audit: AuditEvent) -> Result<KeyRevoked>;
+
+    // ---- CRLs
+
+    /// Lists an issuer's certificates, of one shard or of all, that are revoked or on hold and end at `not_after` or later, by shard and row,
+    /// at most `limit` after this shard and row.
     async fn revoked_certificates(
         &self,
         issuer_id: i32,
+        shard: Option<i32>,
         not_after: Timestamp,
-        after: i64,
+        after: (i32, i64),
         limit: u32,
     ) -> Result<Vec<RevokedCertificate>>;
 
-    /// Takes the issuer's next CRL number; numbers only rise, and are never given twice.
-    async fn next_crl_number(&self, issuer_id: i32) -> Result<i64>;
+    /// Lists an issuer's certificates, of one shard or of all, whose last change of state comes after the one of number `after`, by number, at
+    /// most `limit`.
+    async fn changed_certificates(
+        &self,
+        issuer_id: i32,
+        shard: Option<i32>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<ChangedCertificate>>;
 
-    /// Publishes a CRL unless one with a greater number is there; answers whether it was.
-    async fn publish_crl(&self, crl: CrlRecord, audit: AuditEvent) -> Result<bool>;
+    /// Lists the serial numbers that an issuer revoked before it was imported, whose changes have a number above `changed_after`, and that end
+    /// at `not_after` or later or at a moment that is not known, by serial number, at most `limit` after `after`.
+    async fn revoked_serials(
+        &self,
+        issuer_id: i32,
+        changed_after: i64,
+        not_after: Timestamp,
+        after: Option<&SerialNumber>,
+        limit: u32,
+    ) -> Result<Vec<RevokedSerial>>;
 
-    /// Returns the issuer's published CRL.
-    async fn current_crl(&self, issuer_id: i32) -> Result<Option<CrlRecord>>;
+    /// Returns what decides which CRLs of an issuer are due.
+    async fn crl_counters(&self, issuer_id: i32) -> Result<CrlCounters>;
+
+    /// Makes an issuer's greatest shard at least this one, and counts that as a change of the issuers.
+    async fn raise_maximum_shard(&self, issuer_id: i32, shard: i32) -> Result<()>;
+
+    /// Takes the issuer's next CRL numbers, so many, and returns the last of them; numbers only rise, and are never given twice.
+    async fn take_crl_numbers(&self, issuer_id: i32, count: u32) -> Result<i64>;
+
+    /// Publishes CRLs, each unless one of the same shard and kind with the same or a greater number is there; answers for each whether it was.
+    /// The event is written if any was.
+    async fn publish_crls(&self, crls: Vec<Arc<CrlRecord>>, audit: AuditEvent) -> Result<Vec<bool>>;
+
+    /// Lists an issuer's published CRLs by shard, without their octets.
+    async fn published_crls(&self, issuer_id: i32) -> Result<Vec<CrlSummary>>;
+
+    /// Returns the published CRL, or delta CRL, of a shard of an issuer.
+    async fn current_crl(&self, issuer_id: i32, shard: i32, is_delta: bool) -> Result<Option<CrlRecord>>;
+
+    // ---- import
+
+    /// Records certificates that issuers here signed elsewhere, each with its event. What is known of a serial number as revoked stays, unless it
+    /// is a hold and more was said; one whose key is blocked is revoked as `key_compromise`. One that is there and valid, or on hold, is revoked as is
+    /// said, and stays as it is in all else. Answers what became of each, in their order.
+    async fn import_certificates(
+        &self,
+        certificates: Vec<ImportedCertificate>,
+    ) -> Result<Vec<(SerialNumber, CertificateImported)>>;
+
+    /// Records serial numbers that an issuer revoked elsewhere, unless they or their certificates are recorded, and sees to it that its next
+    /// CRL number is greater than `crl_number`. Answers how many are new; the event is written in any case.
+    async fn import_revoked_serials(
+        &self,
+        issuer_id: i32,
+        revocations: Vec<ImportedRevocation>,
+        crl_number: i64,
+        audit: AuditEvent,
+    ) -> Result<usize>;
+
+    // ---- OCSP
+
+    /// Returns the status of a serial number of an issuer, also of one that was revoked before the issuer was imported; `None` when the
+    /// issuer never gave it.
+    async fn certificate_status(&self, issuer_id: i32, serial: &SerialNumber) -> Result<Option<SerialStatus>>;
+
+    /// Lists every issuer's row with its count of changes of state.
+    async fn issuer_change_counts(&self) -> Result<Vec<(i32, i64)>>;
+
+    /// Lists the serial numbers whose state changed after the issuer's count was `after`: all, unless there are `limit` or more.
+    async fn changed_serials(&self, issuer_id: i32, after: i64, limit: u32) -> Result<Vec<SerialNumber>>;
+
+    /// Lists the delegated responders by issuer row.
+    async fn ocsp_responders(&self) -> Result<Vec<OcspResponderRecord>>;
+
+    /// Records a responder with its certificate and event, in place of the one with the certificate `replaces`; answers `false`, writing
+    /// nothing, when that is no longer the one that is there.
+    async fn put_ocsp_responder(&self, responder: NewOcspResponder, replaces: Option<Vec<u8>>) -> Result<bool>;
 
     // ---- issuers
 
-    /// Records issuers, parents first, all or none; answers `false`, writing nothing, when any name is taken.
-    async fn create_issuers(&self, issuers: Vec<NewIssuer>) -> Result<bool>;
+    /// Records issuers, parents first, all or none; answers `false`, writing nothing, when any name with its generation, or any key, is taken,
+    /// a key that would be certified is blocked, an issuer that would be retired is not active any more, or the idempotency key is held already.
+    async fn create_issuers(
+        &self,
+        issuers: Vec<NewIssuer>,
+        idempotency: Option<(IdempotencyClaim, IdempotencyResult)>,
+    ) -> Result<bool>;
 
     /// Lists the issuers by row.
     async fn issuers(&self) -> Result<Vec<IssuerRecord>>;
+
+    /// Changes issuers in the order given, all or none; answers `false`, writing nothing, when any is in none of the states it names.
+    async fn change_issuers(&self, changes: Vec<IssuerChange>, audit: AuditEvent) -> Result<bool>;
+
+    /// Adds a certificate to an issuer, as the primary one or beside it, and makes the changes (the first certificate also brings the
+    /// issuer out of waiting); answers `false`, writing nothing, when it has this certificate already, its key is blocked, a change is not
+    /// admitted, or the idempotency key is held already.
+    async fn add_issuer_certificate(
+        &self,
+        issuer_id: i32,
+        certificate: NewIssuerCertificate,
+        is_primary: bool,
+        changes: Vec<IssuerChange>,
+        idempotency: Option<(IdempotencyClaim, IdempotencyResult)>,
+        audit: AuditEvent,
+    ) -> Result<bool>;
+
+    /// Lists the CA keys by row.
+    async fn keys(&self) -> Result<Vec<KeyRecord>>;
+
+    /// Writes down another place for a CA key; answers `false`, writing nothing, when it is no longer where `from` says.
+    async fn move_key(&self, id: i32, from: &KeyLocation, to: &KeyLocation, audit: AuditEvent) -> Result<bool>;
+
+    /// Lists sealed secrets that are no CA keys and not under this key-encryption key, at most `limit`, in a fixed order after the one of
+    /// `after`.
+    async fn other_secrets(
+        &self,
+        key_encryption_key_id: &str,
+        after: Option<&SecretOwner>,
+        limit: u16,
+    ) -> Result<Vec<SealedSecret>>;
+
+    /// Puts the same secret, sealed anew, in its place; answers `false`, writing nothing, when it is no longer there as `from`.
+    async fn reseal_other(&self, owner: &SecretOwner, from: &Sealed, to: &Sealed) -> Result<bool>;
 
     // ---- profiles
 

@@ -8,13 +8,15 @@ use diesel::prelude::{Insertable, Queryable, Selectable};
 use diesel::query_builder::AsChangeset;
 
 pub(super) use self::configuration::{
-    ISSUER_ACTIVE, IssuerRow, NewKeyRow, NewTokenRow, ProfileVersionRow, TokenRow, origin_code,
+    IssuerCertificateRow, IssuerRow, KeyRow, NewIssuerCertificateRow, NewIssuerRow, NewKeyRow, NewTokenRow,
+    ProfileVersionRow, TokenRow, issuer_state_code, location_columns, origin_code,
 };
 use super::audit_chain::{self, ChainHead, EncodedEvent, SearchColumns};
-use super::schema::{audit_chains, audit_events, certificates, crls, idempotency_keys};
+use super::schema::{audit_chains, audit_events, certificates, idempotency_keys, published_crls};
 use super::{
-    CertificateRecord, CertificateState, CrlRecord, IdempotencyAnswer, IdempotencyClaim, IdempotencyResult,
-    NewCertificate, RevocationRecord, RevokedCertificate, Source, StoredAuditEvent, names,
+    CertificateRecord, CertificateState, ChangedCertificate, CrlSummary, IdempotencyAnswer, IdempotencyClaim,
+    IdempotencyResult, NewCertificate, RevocationRecord, RevokedCertificate, RevokedSerial, Source, StoredAuditEvent,
+    names,
 };
 use crate::error::{Error, Result};
 use crate::signer::sealing::Sealed;
@@ -36,11 +38,12 @@ pub(super) const fn state_code(state: CertificateState) -> i16 {
     }
 }
 
-const fn source_code(source: Source) -> i16 {
+pub(super) const fn source_code(source: Source) -> i16 {
     match source {
         Source::Rest => 0,
         Source::Acme => 1,
         Source::Internal => 2,
+        Source::Import => 3,
     }
 }
 
@@ -75,6 +78,7 @@ pub(super) struct NewCertificateRow<'a> {
     pub(super) not_after: i64,
     pub(super) issued_at: i64,
     pub(super) labels: Option<String>,
+    pub(super) crl_shard: i32,
     pub(super) der: &'a [u8],
 }
 
@@ -95,6 +99,7 @@ impl<'a> NewCertificateRow<'a> {
             not_after: certificate.not_after.unix(),
             issued_at: certificate.issued_at.unix(),
             labels: names::encode_labels(&certificate.labels)?,
+            crl_shard: certificate.crl_shard,
             der: &certificate.der,
         })
     }
@@ -123,6 +128,7 @@ pub(super) struct CertificateRow {
     revoked_at: Option<i64>,
     revocation_reason: Option<i16>,
     invalidity_date: Option<i64>,
+    crl_shard: i32,
     der: Vec<u8>,
 }
 
@@ -143,9 +149,31 @@ pub(super) fn revocation(
     }))
 }
 
+/// Reads a certificate's state.
+pub(super) fn state(code: i16) -> Result<CertificateState> {
+    match code {
+        STATE_VALID => Ok(CertificateState::Valid),
+        STATE_ON_HOLD => Ok(CertificateState::OnHold),
+        STATE_REVOKED => Ok(CertificateState::Revoked),
+        other => Err(corrupt("a certificate's state", other)),
+    }
+}
+
 impl CertificateRow {
     pub(super) fn issuer_id(&self) -> i32 {
         self.issuer_id
+    }
+
+    pub(super) fn crl_shard(&self) -> i32 {
+        self.crl_shard
+    }
+
+    pub(super) fn id(&self) -> i64 {
+        self.id
+    }
+
+    pub(super) fn serial(&self) -> &[u8] {
+        &self.serial
     }
 
     pub(super) fn spki_sha256(&self) -> &[u8] {
@@ -153,16 +181,12 @@ impl CertificateRow {
     }
 
     pub(super) fn into_record(self) -> Result<CertificateRecord> {
-        let state = match self.state {
-            STATE_VALID => CertificateState::Valid,
-            STATE_ON_HOLD => CertificateState::OnHold,
-            STATE_REVOKED => CertificateState::Revoked,
-            other => return Err(corrupt("a certificate's state", other)),
-        };
+        let state = state(self.state)?;
         let source = match self.source {
             0 => Source::Rest,
             1 => Source::Acme,
             2 => Source::Internal,
+            3 => Source::Import,
             other => return Err(corrupt("a certificate's source", other)),
         };
         let labels = match self.labels {
@@ -188,19 +212,43 @@ impl CertificateRow {
             labels,
             state,
             revocation: revocation(self.revoked_at, self.revocation_reason, self.invalidity_date)?,
+            crl_shard: self.crl_shard,
             der: self.der,
         })
     }
 }
 
-/// A certificate of a CRL as read: row, serial, time, reason, invalidity date.
-pub(super) type RevokedRow = (i64, Vec<u8>, Option<i64>, Option<i16>, Option<i64>);
+/// A certificate of a CRL as read: shard, row, serial, time, reason, invalidity date.
+pub(super) type RevokedRow = (i32, i64, Vec<u8>, Option<i64>, Option<i16>, Option<i64>);
 
 pub(super) fn revoked_certificate(row: RevokedRow) -> Result<RevokedCertificate> {
-    let (id, serial, revoked_at, reason, invalidity_date) = row;
+    let (shard, id, serial, revoked_at, reason, invalidity_date) = row;
     let revocation = revocation(revoked_at, reason, invalidity_date)?
         .ok_or_else(|| Error::internal("a revoked certificate has no time of revocation"))?;
-    Ok(RevokedCertificate { id, serial: SerialNumber::from_bytes(&serial)?, revocation })
+    Ok(RevokedCertificate { shard, id, serial: SerialNumber::from_bytes(&serial)?, revocation })
+}
+
+/// A certificate whose state changed as read: number of the change, serial, end of validity, time, reason, invalidity date.
+pub(super) type ChangedRow = (Option<i64>, Vec<u8>, i64, Option<i64>, Option<i16>, Option<i64>);
+
+pub(super) fn changed_certificate(row: ChangedRow) -> Result<ChangedCertificate> {
+    let (change_number, serial, not_after, revoked_at, reason, invalidity_date) = row;
+    Ok(ChangedCertificate {
+        change_number: change_number.ok_or_else(|| Error::internal("a change of state has no number"))?,
+        serial: SerialNumber::from_bytes(&serial)?,
+        not_after: Timestamp::from_unix(not_after),
+        revocation: revocation(revoked_at, reason, invalidity_date)?,
+    })
+}
+
+/// A serial number without certificate as read: serial, time, reason, invalidity date.
+pub(super) type RevokedSerialRow = (Vec<u8>, i64, i16, Option<i64>);
+
+pub(super) fn revoked_serial(row: RevokedSerialRow) -> Result<RevokedSerial> {
+    let (serial, revoked_at, reason, invalidity_date) = row;
+    let revocation = revocation(Some(revoked_at), Some(reason), invalidity_date)?
+        .ok_or_else(|| Error::internal("a revoked serial number has no time of revocation"))?;
+    Ok(RevokedSerial { serial: SerialNumber::from_bytes(&serial)?, revocation })
 }
 
 /// An idempotency key, read and written.
@@ -246,27 +294,31 @@ impl IdempotencyRow {
     }
 }
 
-/// A CRL as read.
+/// A CRL as read, without its octets.
 #[derive(Debug, Queryable, Selectable)]
-#[diesel(table_name = crls)]
+#[diesel(table_name = published_crls)]
 pub(super) struct CrlRow {
     issuer_id: i32,
-    number: i64,
+    shard: i32,
+    base_number: Option<i64>,
+    pub(super) number: i64,
     this_update: i64,
     next_update: i64,
     revocations: i64,
-    der: Vec<u8>,
+    size: i64,
 }
 
-impl From<CrlRow> for CrlRecord {
+impl From<CrlRow> for CrlSummary {
     fn from(row: CrlRow) -> Self {
         Self {
             issuer_id: row.issuer_id,
+            shard: row.shard,
+            base_number: row.base_number,
             number: row.number,
             this_update: Timestamp::from_unix(row.this_update),
             next_update: Timestamp::from_unix(row.next_update),
             revocations: row.revocations,
-            der: row.der,
+            size: usize::try_from(row.size).unwrap_or_default(),
         }
     }
 }

@@ -18,14 +18,30 @@ mod tables {
         issuers (id) {
             id -> Integer,
             name -> Text,
-            parent_id -> Nullable<Integer>,
+            base_name -> Text,
+            generation -> Integer,
             state -> SmallInt,
             is_default -> Bool,
             key_id -> Integer,
-            certificate_id -> Nullable<BigInt>,
+            settings -> Text,
+            csr -> Nullable<Binary>,
             created_at -> BigInt,
             revocations -> BigInt,
             crl_number -> BigInt,
+            maximum_shard -> Integer,
+        }
+    }
+
+    diesel::table! {
+        issuer_certificates (id) {
+            id -> Integer,
+            issuer_id -> Integer,
+            parent_id -> Nullable<Integer>,
+            is_primary -> Bool,
+            fingerprint_sha256 -> Binary,
+            der -> Binary,
+            upper_chain -> Binary,
+            created_at -> BigInt,
         }
     }
 
@@ -51,6 +67,8 @@ mod tables {
             revocation_reason -> Nullable<SmallInt>,
             invalidity_date -> Nullable<BigInt>,
             der -> Binary,
+            crl_shard -> Integer,
+            change_number -> Nullable<BigInt>,
         }
     }
 
@@ -91,13 +109,58 @@ mod tables {
     }
 
     diesel::table! {
-        crls (issuer_id) {
+        crl_scopes (issuer_id, shard) {
             issuer_id -> Integer,
+            shard -> Integer,
+            last_change -> BigInt,
+        }
+    }
+
+    diesel::table! {
+        published_crls (issuer_id, shard, is_delta) {
+            issuer_id -> Integer,
+            shard -> Integer,
+            is_delta -> Bool,
             number -> BigInt,
+            base_number -> Nullable<BigInt>,
             this_update -> BigInt,
             next_update -> BigInt,
             revocations -> BigInt,
+            size -> BigInt,
+        }
+    }
+
+    diesel::table! {
+        published_crl_parts (issuer_id, shard, is_delta, part) {
+            issuer_id -> Integer,
+            shard -> Integer,
+            is_delta -> Bool,
+            part -> Integer,
+            number -> BigInt,
             der -> Binary,
+        }
+    }
+
+    diesel::table! {
+        revoked_serials (issuer_id, serial) {
+            issuer_id -> Integer,
+            serial -> Binary,
+            revoked_at -> BigInt,
+            revocation_reason -> SmallInt,
+            invalidity_date -> Nullable<BigInt>,
+            not_after -> Nullable<BigInt>,
+            change_number -> BigInt,
+        }
+    }
+
+    diesel::table! {
+        ocsp_responders (issuer_id) {
+            issuer_id -> Integer,
+            certificate -> Binary,
+            key_encryption_key_id -> Text,
+            sealed -> Binary,
+            not_before -> BigInt,
+            not_after -> BigInt,
         }
     }
 
@@ -187,11 +250,11 @@ mod tables {
     }
 
     diesel::joinable!(issuers -> ca_keys (key_id));
-    diesel::joinable!(issuers -> certificates (certificate_id));
     diesel::joinable!(profile_versions -> profiles (name));
     diesel::allow_tables_to_appear_in_same_query!(
         issuers,
         ca_keys,
+        issuer_certificates,
         certificates,
         certificate_names,
         certificate_labels,

@@ -17,8 +17,10 @@ pub enum Source {
     Rest,
     /// ACME (RFC 8555).
     Acme,
-    /// Made by the service for itself: CA certificates and the listener's own certificate.
+    /// Made by the service for itself: CA certificates, OCSP responders and the listener's own certificate.
     Internal,
+    /// Signed elsewhere with a key that is an issuer's here, and taken into the inventory later.
+    Import,
 }
 
 /// The stored state of a certificate. `expired` is not stored: it follows from `not_after`.
@@ -66,6 +68,8 @@ pub struct NewCertificate {
     pub issued_at: Timestamp,
     /// The caller's labels.
     pub labels: BTreeMap<String, String>,
+    /// The shard of the CRL that its distribution point names, from 1; 0 for the full CRL.
+    pub crl_shard: i32,
     /// The certificate.
     pub der: Vec<u8>,
 }
@@ -107,6 +111,8 @@ pub struct CertificateRecord {
     pub state: CertificateState,
     /// Present exactly when the state is not `valid`.
     pub revocation: Option<RevocationRecord>,
+    /// The shard of the CRL that its distribution point names, from 1; 0 for the full CRL.
+    pub crl_shard: i32,
     /// The certificate.
     pub der: Vec<u8>,
 }
@@ -245,11 +251,59 @@ pub enum Recorded {
     Committed,
     /// The key was taken by an earlier request, whose answer this is; nothing of this one was written.
     Replayed(IdempotencyAnswer),
+    /// The certificate's key is on the block list; nothing was written.
+    KeyBlocked,
+}
+
+/// A certificate that one of our issuers signed elsewhere, about to be recorded.
+#[derive(Clone, Debug)]
+pub struct ImportedCertificate {
+    /// The certificate.
+    pub certificate: NewCertificate,
+    /// Why and when it was revoked.
+    pub revocation: Option<RevocationRecord>,
+    /// Whether one that is recorded as the service's own may be revoked.
+    pub internal: bool,
+    /// The event. Its moment is the present; its details get the revocation that was recorded.
+    pub audit: AuditEvent,
+}
+
+/// What became of a certificate that was to be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateImported {
+    /// It was not there and is recorded; whether it is revoked or on hold.
+    New {
+        /// Revoked or on hold: as it was given, as its serial number was known, or because its key is blocked.
+        revoked: bool,
+    },
+    /// It was there and is revoked or on hold from now on.
+    Revoked,
+    /// It was there and stays as it is.
+    Unchanged,
+    /// It was there, revoked for this other reason, which stays.
+    RevokedOtherwise(RevocationReason),
+    /// It was there and is one of the service's own, which the importer may not revoke.
+    Internal,
+    /// Another certificate of the same issuer has the serial number.
+    OtherCertificate,
+}
+
+/// A serial number that one of our issuers revoked elsewhere, and whose certificate is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedRevocation {
+    /// The serial number.
+    pub serial: SerialNumber,
+    /// Why and when.
+    pub revocation: RevocationRecord,
+    /// The end of the certificate's validity, if known.
+    pub not_after: Option<Timestamp>,
 }
 
 /// A change of a certificate's state.
 #[derive(Clone, Debug)]
 pub struct StateChange {
+    /// The row of the certificate's issuer.
+    pub issuer_id: i32,
     /// The certificate.
     pub serial: SerialNumber,
     /// The states from which the change is admitted.
@@ -273,6 +327,39 @@ pub enum StateChanged {
     NotFound,
 }
 
+/// A key that must not be used any more: its certificates are to be revoked and the key is to be blocked.
+#[derive(Clone, Debug)]
+pub struct KeyRevocation {
+    /// SHA-256 of the subject public key info.
+    pub spki_sha256: [u8; 32],
+    /// The present: the moment of revocation; certificates that ended before stay as they are.
+    pub now: Timestamp,
+    /// Only when every certificate of the key is this requester's, and there is one.
+    pub owner: Option<String>,
+    /// Whether it may be a key of the service itself: of an issuer, a listener, a responder.
+    pub internal: bool,
+    /// The event of each certificate that is revoked; its object is filled in.
+    pub certificate_event: AuditEvent,
+}
+
+/// What became of the revocation of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyRevoked {
+    /// The key is blocked.
+    Done {
+        /// Whether it was not blocked before.
+        blocked_now: bool,
+        /// The certificates that were revoked now: the row of the issuer and the serial number.
+        revoked_now: Vec<(i32, SerialNumber)>,
+        /// Whether there may be more to revoke, by calling again.
+        more: bool,
+    },
+    /// A certificate of the key is another requester's, or there is none. Nothing was written.
+    NotOwned,
+    /// The key is the service's own. Nothing was written.
+    Internal,
+}
+
 /// Which certificates to list. All given conditions hold together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateFilter {
@@ -284,8 +371,8 @@ pub struct CertificateFilter {
     pub now: Option<Timestamp>,
     /// The profile's name.
     pub profile: Option<String>,
-    /// The issuer's row.
-    pub issuer_id: Option<i32>,
+    /// The rows of the issuers, any of them.
+    pub issuer_ids: Option<Vec<i32>>,
     /// The requester.
     pub requester: Option<String>,
     /// A part of the subject (RFC 4514 text), case-insensitive for ASCII; taken literally.
@@ -354,34 +441,6 @@ pub struct PageRequest {
     pub descending: bool,
     /// The last row of the page before: its sort value and row.
     pub after: Option<(i64, i64)>,
-}
-
-/// A published CRL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CrlRecord {
-    /// The issuer's row.
-    pub issuer_id: i32,
-    /// The CRL number.
-    pub number: i64,
-    /// When it was made.
-    pub this_update: Timestamp,
-    /// By when the next one comes.
-    pub next_update: Timestamp,
-    /// The issuer's count of revocations when it was made.
-    pub revocations: i64,
-    /// The CRL.
-    pub der: Vec<u8>,
-}
-
-/// A revoked certificate for a CRL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RevokedCertificate {
-    /// The row, for the next page.
-    pub id: i64,
-    /// The serial number.
-    pub serial: SerialNumber,
-    /// Why and when.
-    pub revocation: RevocationRecord,
 }
 
 /// A count under a key.

@@ -28,6 +28,7 @@ pub(super) struct CertificateColumns<'a> {
     not_after: Vec<i64>,
     issued_at: Vec<i64>,
     labels: Vec<Option<String>>,
+    crl_shard: Vec<i32>,
     der: Vec<&'a [u8]>,
     pub(super) names: NameColumns,
     pub(super) certificate_labels: LabelColumns<'a>,
@@ -68,6 +69,7 @@ impl<'a> CertificateColumns<'a> {
         self.not_after.push(row.not_after);
         self.issued_at.push(row.issued_at);
         self.labels.push(row.labels);
+        self.crl_shard.push(row.crl_shard);
         self.der.push(row.der);
         for name in &certificate.names {
             self.names.certificate_id.push(id);
@@ -101,6 +103,7 @@ impl<'a> CertificateColumns<'a> {
                 &self.not_after,
                 &self.issued_at,
                 &self.labels,
+                &self.crl_shard,
                 &self.der,
             ]
         })

@@ -4,7 +4,7 @@ use diesel::{EscapeExpressionMethods, OptionalExtension, PgTextExpressionMethods
 use diesel_async::RunQueryDsl;
 
 use super::queries::certificates::Listing;
-use super::{Connection, some_chain};
+use super::{BLOCK_LIST_LOCK, Connection, some_chain};
 use crate::error::Result;
 use crate::storage::audit_chain::ChainHead;
 use crate::storage::rows::ChainRow;
@@ -32,6 +32,14 @@ pub(super) async fn lock_chain(connection: &mut Connection) -> Result<ChainHead>
 /// Makes changes of issuers, profiles and tokens wait for one another.
 pub(super) async fn serialise_configuration(connection: &mut Connection) -> Result<()> {
     let _locked: i64 = generation::table.select(generation::value).for_update().first(connection).await?;
+    Ok(())
+}
+
+/// Makes issuance and other changes of the block list wait until the end of the transaction, and waits for those that are under way: who
+/// issues holds the same lock, shared with others that issue.
+pub(super) async fn lock_block_list(connection: &mut Connection) -> Result<()> {
+    let lock = format!("SELECT pg_advisory_xact_lock({BLOCK_LIST_LOCK})");
+    diesel_async::SimpleAsyncConnection::batch_execute(connection, &lock).await?;
     Ok(())
 }
 

@@ -41,6 +41,8 @@ type Connection = AsyncPgConnection;
 /// The backend that the shared queries are compiled for.
 type Backend = diesel::pg::Pg;
 
+/// The advisory lock of the block list: shared by those who issue, exclusive for those who block a key. `keyblock` in ASCII, as a number.
+const BLOCK_LIST_LOCK: i64 = 0x6b65_7962_6c6f_636b;
 /// How many writers commit groups: while one waits for the disk, the other fills its transaction.
 const WRITERS: usize = 2;
 /// How long a caller waits beyond the statement timeout.

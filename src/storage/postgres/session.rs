@@ -1,15 +1,16 @@
 //! A writer's connection with its prepared statements, and one attempt to commit a group on it.
 //!
-//! Statements are sent without waiting for one another's answers (pipelining): a group costs two round trips, three when a claim lost.
+//! Statements are sent without waiting for one another's answers (pipelining): a group costs two round trips, three when a claim lost. A
+//! group with a certificate whose key is blocked begins again without that certificate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::{try_join, try_join4, try_join5};
+use futures_util::future::{try_join, try_join3, try_join4, try_join5};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::columns::{CertificateColumns, ClaimColumns, EventColumns, Parameters};
-use super::some_chain;
+use super::{BLOCK_LIST_LOCK, some_chain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Recorded;
 use crate::storage::audit_chain::ChainHead;
@@ -42,6 +43,9 @@ pub(super) enum Failure {
 pub(super) struct Session {
     client: Client,
     driver: JoinHandle<()>,
+    /// Begins a transaction that issues.
+    begin: String,
+    blocked: Statement,
     take_rows: Statement,
     take_chain: Statement,
     wait_for_chain: Statement,
@@ -56,6 +60,7 @@ pub(super) struct Session {
 }
 
 const TAKE_ROWS: &str = "SELECT nextval(pg_get_serial_sequence('certificates', 'id')) FROM generate_series(1, $1::int)";
+const BLOCKED: &str = "SELECT spki_sha256 FROM blocked_keys WHERE spki_sha256 = ANY($1::bytea[])";
 const TAKE_CHAIN: &str = "SELECT id, sequence, hash FROM audit_chains ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED";
 const WAIT_FOR_CHAIN: &str = "SELECT id, sequence, hash FROM audit_chains WHERE id = $1 FOR UPDATE";
 const CLAIM: &str = "INSERT INTO idempotency_keys (caller, key, request_sha256, expires_at, serial) \
@@ -66,9 +71,9 @@ const CLAIM: &str = "INSERT INTO idempotency_keys (caller, key, request_sha256, 
 const HOLDERS: &str = "SELECT caller, key, request_sha256, expires_at, serial, key_encryption_key_id, sealed \
     FROM idempotency_keys WHERE (caller, key) IN (SELECT * FROM UNNEST($1::text[], $2::text[]))";
 const CERTIFICATES: &str = "INSERT INTO certificates (id, serial, issuer_id, profile, profile_version, requester, source, \
-    subject, key_algorithm, spki_sha256, fingerprint_sha256, not_before, not_after, issued_at, labels, der) \
+    subject, key_algorithm, spki_sha256, fingerprint_sha256, not_before, not_after, issued_at, labels, crl_shard, der) \
     SELECT * FROM UNNEST($1::bigint[], $2::bytea[], $3::int[], $4::text[], $5::int[], $6::text[], $7::smallint[], \
-    $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::bytea[])";
+    $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::int[], $17::bytea[])";
 const NAMES: &str = "INSERT INTO certificate_names (certificate_id, type, search_key) \
     SELECT * FROM UNNEST($1::bigint[], $2::smallint[], $3::text[])";
 const LABELS: &str = "INSERT INTO certificate_labels (certificate_id, key, value) \
@@ -100,10 +105,15 @@ impl Session {
         .await?;
         let (certificates, names, labels, events) =
             try_join4(prepare(CERTIFICATES), prepare(NAMES), prepare(LABELS), prepare(EVENTS)).await?;
-        let (move_head, find_link) = try_join(prepare(MOVE_HEAD), prepare(FIND_LINK)).await?;
+        let (move_head, find_link, blocked) =
+            try_join3(prepare(MOVE_HEAD), prepare(FIND_LINK), prepare(BLOCKED)).await?;
+        // With the lock in the same message: whoever blocks a key waits for those who issue, and they for it.
+        let begin = format!("BEGIN; SELECT pg_advisory_xact_lock_shared({BLOCK_LIST_LOCK})");
         Ok(Self {
             client,
             driver,
+            begin,
+            blocked,
             take_rows,
             take_chain,
             wait_for_chain,
@@ -138,24 +148,57 @@ impl Session {
         found.map_or(Ok(false), |row| Ok(row.try_get::<_, Vec<u8>>(0)? == head.hash))
     }
 
-    /// Writes a group in one transaction and commits it. From the moment a commit may have been sent, `undecided` tells of it.
+    /// Writes a group in one transaction and commits it, without the certificates whose keys are blocked. From the moment a commit may have
+    /// been sent, `undecided` tells of it.
     pub(super) async fn commit(
         &self,
         group: &[Waiting],
         undecided: &mut Option<Undecided>,
     ) -> std::result::Result<Outcomes, Failure> {
-        let claims = distinct_claims(group);
-        let certificates = group.iter().filter(|waiting| waiting.write.certificate.is_some()).count();
-        let count = i32::try_from(certificates).unwrap_or(i32::MAX);
+        let mut refused = BTreeSet::new();
+        loop {
+            match self.attempt(group, &refused, undecided).await? {
+                Attempt::Committed(outcomes) => return Ok(outcomes),
+                // What they claimed must not stay claimed, and may be another member's.
+                Attempt::Blocked(members) => {
+                    self.roll_back().await?;
+                    refused.extend(members);
+                }
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        group: &[Waiting],
+        refused: &BTreeSet<usize>,
+        undecided: &mut Option<Undecided>,
+    ) -> std::result::Result<Attempt, Failure> {
+        let claims = distinct_claims(group, refused);
+        let keys: Vec<&[u8]> = keys(group, refused).map(|(_member, key)| key.as_slice()).collect();
+        let count = i32::try_from(keys.len()).unwrap_or(i32::MAX);
         let row_count: Parameters<'_> = vec![&count];
-        // Claims before the chain: all transactions take their locks in this order.
-        let (_began, won, rows, chains) = try_join4(
-            self.client.batch_execute("BEGIN"),
+        let key_list: Parameters<'_> = vec![&keys];
+        let issues = count > 0;
+        // The lock before the look at the block list; claims before the chain: all transactions take their locks in this order.
+        let (_began, blocked, won, rows, chains) = try_join5(
+            self.client.batch_execute(if issues { &self.begin } else { "BEGIN" }),
+            self.query_if(&self.blocked, issues.then_some(key_list)),
             self.query_if(&self.claim, claims.parameters()),
-            self.query_if(&self.take_rows, (count > 0).then(|| row_count.clone())),
+            self.query_if(&self.take_rows, issues.then_some(row_count)),
             self.client.query(&self.take_chain, &[]),
         )
         .await?;
+        let won = won
+            .iter()
+            .map(|row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?)))
+            .collect::<Database<BTreeSet<_>>>()?;
+        let decisions = Decisions::new(group, refused, won);
+        let blocked = blocked.iter().map(|row| row.try_get::<_, Vec<u8>>(0)).collect::<Database<BTreeSet<_>>>()?;
+        let members = decisions.with_blocked_keys(group, &blocked);
+        if !members.is_empty() {
+            return Ok(Attempt::Blocked(members));
+        }
         let head = match chains.first() {
             Some(row) => chain_head(row)?,
             None => {
@@ -163,21 +206,13 @@ impl Session {
                 chain_head(&self.client.query_one(&self.wait_for_chain, &[&chain]).await?)?
             }
         };
-        let won = won
-            .iter()
-            .map(|row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?)))
-            .collect::<Database<BTreeSet<_>>>()?;
-        let decisions = Decisions::new(group, won);
-        let holders = if decisions.lost { self.find_holders(&claims).await? } else { BTreeMap::new() };
+        let holders = if decisions.lost() { self.find_holders(&claims).await? } else { BTreeMap::new() };
         let ids = rows.iter().map(|row| row.try_get::<_, i64>(0)).collect::<Database<Vec<_>>>()?;
 
         let mut certificates = CertificateColumns::default();
         let mut events = EventColumns::new(head);
         let mut ids = ids.into_iter();
-        for (waiting, wins) in group.iter().zip(&decisions.wins) {
-            if !wins {
-                continue;
-            }
+        for waiting in decisions.written(group) {
             if let Some(CertificateWrite { certificate, .. }) = &waiting.write.certificate {
                 let id =
                     ids.next().ok_or_else(|| Failure::Refused(Error::internal("the sequence gave too few rows")))?;
@@ -204,7 +239,7 @@ impl Session {
             self.client.batch_execute("COMMIT"),
         )
         .await?;
-        Ok(outcomes())
+        Ok(Attempt::Committed(outcomes()))
     }
 
     async fn query_if(&self, statement: &Statement, parameters: Option<Parameters<'_>>) -> Database<Vec<Row>> {
@@ -244,13 +279,28 @@ fn chain_head(row: &Row) -> Database<ChainHead> {
     Ok(ChainHead { chain: row.try_get(0)?, sequence: row.try_get(1)?, hash: row.try_get(2)? })
 }
 
+/// What one attempt came to.
+enum Attempt {
+    Committed(Outcomes),
+    /// These members' keys are blocked; nothing was written, and the transaction is still open.
+    Blocked(Vec<usize>),
+}
+
+/// Returns the keys of the certificates of a group, each with the place of its member, but for the members that are refused.
+fn keys<'a>(group: &'a [Waiting], refused: &BTreeSet<usize>) -> impl Iterator<Item = (usize, &'a [u8; 32])> {
+    let admitted = group.iter().enumerate().filter(|(member, _waiting)| !refused.contains(member));
+    admitted
+        .filter_map(|(member, waiting)| Some((member, &waiting.write.certificate.as_ref()?.certificate.spki_sha256)))
+}
+
 /// Collects the first claim of each key, in the order of the keys, so that two writers lock them in the same order.
 ///
 /// The group is claimed at its earliest moment: a key that expires within the group is still held.
-fn distinct_claims(group: &[Waiting]) -> ClaimColumns<'_> {
+fn distinct_claims<'a>(group: &'a [Waiting], refused: &BTreeSet<usize>) -> ClaimColumns<'a> {
     let mut first: BTreeMap<(&str, &str), &IdempotencyRow> = BTreeMap::new();
     let mut now = i64::MAX;
-    for (row, moment) in group.iter().filter_map(|waiting| waiting.write.claim()) {
+    let admitted = group.iter().enumerate().filter(|(member, _waiting)| !refused.contains(member));
+    for (row, moment) in admitted.filter_map(|(_member, waiting)| waiting.write.claim()) {
         now = now.min(moment.unix());
         first.entry((&row.caller, &row.key)).or_insert(row);
     }
@@ -260,38 +310,73 @@ fn distinct_claims(group: &[Waiting]) -> ClaimColumns<'_> {
     claims
 }
 
-/// Which members of a group are written: all but those whose claim lost.
-struct Decisions {
-    wins: Vec<bool>,
-    lost: bool,
+/// What becomes of a member of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// It is written.
+    Written,
+    /// Its claim lost.
+    Lost,
+    /// Its certificate's key is blocked.
+    Refused,
 }
 
+/// What becomes of the members of a group, in their order.
+struct Decisions(Vec<Decision>);
+
 impl Decisions {
-    fn new(group: &[Waiting], mut won: BTreeSet<(String, String)>) -> Self {
-        let wins: Vec<bool> = group
+    fn new(group: &[Waiting], refused: &BTreeSet<usize>, mut won: BTreeSet<(String, String)>) -> Self {
+        let decide = |(member, waiting): (usize, &Waiting)| match waiting.write.claim() {
+            _ if refused.contains(&member) => Decision::Refused,
+            None => Decision::Written,
+            // Taken out: of two claims of one key in a group the first wins.
+            Some((row, _now)) if won.remove(&(row.caller.clone(), row.key.clone())) => Decision::Written,
+            Some(_) => Decision::Lost,
+        };
+        Self(group.iter().enumerate().map(decide).collect())
+    }
+
+    fn lost(&self) -> bool {
+        self.0.contains(&Decision::Lost)
+    }
+
+    /// Returns the members that are written.
+    fn written<'a>(&self, group: &'a [Waiting]) -> impl Iterator<Item = &'a Waiting> {
+        group
             .iter()
-            .map(|waiting| match waiting.write.claim() {
-                None => true,
-                // Taken out: of two claims of one key in a group the first wins.
-                Some((row, _now)) => won.remove(&(row.caller.clone(), row.key.clone())),
-            })
-            .collect();
-        let lost = wins.contains(&false);
-        Self { wins, lost }
+            .zip(&self.0)
+            .filter(|(_waiting, decision)| **decision == Decision::Written)
+            .map(|(waiting, _)| waiting)
+    }
+
+    /// Returns the places of the members that were to be written and must not be.
+    fn with_blocked_keys(&self, group: &[Waiting], blocked: &BTreeSet<Vec<u8>>) -> Vec<usize> {
+        if blocked.is_empty() {
+            return Vec::new();
+        }
+        keys(group, &BTreeSet::new())
+            .filter(|(member, key)| self.0.get(*member) == Some(&Decision::Written) && blocked.contains(key.as_slice()))
+            .map(|(member, _key)| member)
+            .collect()
     }
 
     fn outcomes(&self, group: &[Waiting], holders: &BTreeMap<(String, String), IdempotencyRow>) -> Outcomes {
-        let outcome = |(waiting, wins): (&Waiting, &bool)| match waiting.write.claim() {
-            Some((row, _now)) if !wins => match holders.get(&(row.caller.clone(), row.key.clone())) {
-                Some(holder) => holder.clone().into_answer().map(Recorded::Replayed),
+        let holder = |waiting: &Waiting| {
+            let (row, _now) = waiting.write.claim()?;
+            holders.get(&(row.caller.clone(), row.key.clone())).cloned()
+        };
+        let outcome = |(waiting, decision): (&Waiting, &Decision)| match decision {
+            Decision::Written => Ok(Recorded::Committed),
+            Decision::Refused => Ok(Recorded::KeyBlocked),
+            Decision::Lost => match holder(waiting) {
+                Some(holder) => holder.into_answer().map(Recorded::Replayed),
                 // Deleted by a clean-up in between: the same request may win next time.
                 None => {
                     Err(Error::new(ErrorKind::Unavailable, "the idempotency key is being released").with_retry_after(1))
                 }
             },
-            _ => Ok(Recorded::Committed),
         };
-        group.iter().zip(&self.wins).map(outcome).collect()
+        group.iter().zip(&self.0).map(outcome).collect()
     }
 }
 

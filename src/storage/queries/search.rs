@@ -59,8 +59,8 @@ fn filtered(mut query: Listing, filter: CertificateFilter) -> Result<Listing> {
     if let Some(profile) = filter.profile {
         query = query.filter(certificates::profile.eq(profile));
     }
-    if let Some(issuer_id) = filter.issuer_id {
-        query = query.filter(certificates::issuer_id.eq(issuer_id));
+    if let Some(issuer_ids) = filter.issuer_ids {
+        query = query.filter(certificates::issuer_id.eq_any(issuer_ids));
     }
     if let Some(part) = filter.subject {
         query = dialect::subject_contains(query, like_pattern(&part));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection as _, ConnectionError};
+use diesel::{Connection as _, ConnectionError, RunQueryDsl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -62,12 +62,27 @@ pub(super) async fn migrate(path: PathBuf) -> Result<Vec<String>> {
         create_file(&path)?;
         let mut connection = establish(&path)?;
         enter_wal(&mut connection, &path)?;
+        // Off, because a table that others refer to can only be made anew so; within a transaction this could not be said.
+        connection.batch_execute("PRAGMA foreign_keys = OFF;")?;
         // One process migrates, others wait for it here.
         AnsiTransactionManager::begin_transaction_sql(&mut connection, "BEGIN EXCLUSIVE")?;
-        let outcome = migrations::run(&mut connection, &migrations::SQLITE);
+        let outcome = migrations::run(&mut connection, &migrations::SQLITE)
+            .and_then(|names| check_foreign_keys(&mut connection).map(|()| names));
         finish(&mut connection, outcome)
     })
     .await
+}
+
+/// Refuses to commit migrations after which a row refers to nothing.
+fn check_foreign_keys(connection: &mut SqliteConnection) -> Result<()> {
+    let broken: i64 = diesel::select(diesel::dsl::sql::<diesel::sql_types::BigInt>(
+        "(SELECT COUNT(*) FROM pragma_foreign_key_check)",
+    ))
+    .get_result(connection)?;
+    if broken == 0 {
+        return Ok(());
+    }
+    Err(Error::internal(format!("after the migrations {broken} rows of the database would refer to nothing")))
 }
 
 fn create_file(path: &Path) -> Result<()> {
@@ -176,7 +191,6 @@ pub(super) fn direct<T: Send + 'static>(
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 mod tests {
-    use diesel::RunQueryDsl;
     use diesel::sql_types::{Integer, Text};
 
     use super::super::Connection;

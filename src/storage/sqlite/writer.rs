@@ -16,10 +16,9 @@ use crate::storage::audit_chain::ChainHead;
 use crate::storage::group_commit::{BATCH_LIMIT, Queue, Waiting, Write, copy_of, measure};
 use crate::storage::rows::{ChainRow, IdempotencyRow, NewAuditRow, NewCertificateRow};
 use crate::storage::schema::{
-    audit_chains, audit_events, certificate_labels, certificate_names, certificates, idempotency_keys,
+    audit_chains, audit_events, blocked_keys, certificate_labels, certificate_names, certificates, idempotency_keys,
 };
 use crate::storage::{NewCertificate, Recorded, names};
-use crate::x509::Timestamp;
 
 /// An operation with a transaction of its own, which answers its caller itself.
 type Operation = Box<dyn FnOnce(Result<&mut Connection>) + Send>;
@@ -195,10 +194,27 @@ fn write_group(connection: &mut SqliteConnection, group: &[Waiting]) -> Result<V
 }
 
 fn write_one(connection: &mut SqliteConnection, write: &Write, head: &mut ChainHead) -> Result<Recorded> {
-    if let Some((claim, now)) = write.claim()
-        && let Some(holder) = claim_key(connection, claim, now)?
-    {
-        return Ok(Recorded::Replayed(holder.into_answer()?));
+    let blocked = match &write.certificate {
+        Some(write) => key_is_blocked(connection, &write.certificate.spki_sha256)?,
+        None => false,
+    };
+    if let Some((claim, now)) = write.claim() {
+        let holder = find_holder(connection, claim)?;
+        match holder {
+            Some(holder) if holder.expires_at > now.unix() => return Ok(Recorded::Replayed(holder.into_answer()?)),
+            Some(_) | None if blocked => {}
+            Some(_expired) => {
+                diesel::update(idempotency_keys::table.find((&claim.caller, &claim.key)))
+                    .set(claim)
+                    .execute(connection)?;
+            }
+            None => {
+                diesel::insert_into(idempotency_keys::table).values(claim).execute(connection)?;
+            }
+        }
+    }
+    if blocked {
+        return Ok(Recorded::KeyBlocked);
     }
     if let Some(certificate) = &write.certificate {
         insert_certificate(connection, &certificate.certificate)?;
@@ -207,25 +223,23 @@ fn write_one(connection: &mut SqliteConnection, write: &Write, head: &mut ChainH
     Ok(Recorded::Committed)
 }
 
-/// Claims a key; answers the holder's row when it is held, and `None` when the claim won. Nobody else writes meanwhile.
-fn claim_key(
-    connection: &mut SqliteConnection,
-    claim: &IdempotencyRow,
-    now: Timestamp,
-) -> Result<Option<IdempotencyRow>> {
-    let place = idempotency_keys::table.find((&claim.caller, &claim.key));
-    let holder: Option<IdempotencyRow> = place.select(IdempotencyRow::as_select()).first(connection).optional()?;
-    match holder {
-        None => {
-            diesel::insert_into(idempotency_keys::table).values(claim).execute(connection)?;
-            Ok(None)
-        }
-        Some(holder) if holder.expires_at <= now.unix() => {
-            diesel::update(place).set(claim).execute(connection)?;
-            Ok(None)
-        }
-        held => Ok(held),
-    }
+/// Whether a key is on the block list. Nobody else writes meanwhile.
+fn key_is_blocked(connection: &mut SqliteConnection, spki_sha256: &[u8; 32]) -> Result<bool> {
+    let found: Option<i64> = blocked_keys::table
+        .find(spki_sha256.as_slice())
+        .select(blocked_keys::blocked_at)
+        .first(connection)
+        .optional()?;
+    Ok(found.is_some())
+}
+
+/// Finds the row of whoever has an idempotency key. Nobody else writes meanwhile.
+fn find_holder(connection: &mut SqliteConnection, claim: &IdempotencyRow) -> Result<Option<IdempotencyRow>> {
+    Ok(idempotency_keys::table
+        .find((&claim.caller, &claim.key))
+        .select(IdempotencyRow::as_select())
+        .first(connection)
+        .optional()?)
 }
 
 fn insert_certificate(connection: &mut SqliteConnection, certificate: &NewCertificate) -> Result<()> {

@@ -54,8 +54,14 @@ permissions! {
     ReleaseCertificates = "certificates.release": Administrator Operator;
     /// Renew certificates, within grants; a requester its own.
     RenewCertificates = "certificates.renew": Administrator Operator Requester;
+    /// Import certificates that an issuer here signed elsewhere.
+    ImportCertificates = "certificates.import": Administrator Operator;
     /// Read issuers.
     ReadIssuers = "issuers.read": Administrator Operator Auditor;
+    /// Create, import, roll over, cross-sign and change issuers, and take certificates that were signed outside.
+    ManageIssuers = "issuers.manage": Administrator;
+    /// List keys, seal them anew and move them.
+    ManageKeys = "keys.manage": Administrator;
     /// Publish a CRL now.
     PublishCrl = "issuers.publish_crl": Administrator Operator;
     /// Read profiles.

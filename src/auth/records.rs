@@ -14,8 +14,8 @@ pub(crate) trait CredentialRecords: Send + Sync + std::fmt::Debug {
     /// Finds a token by the SHA-256 of its secret, revoked or expired ones too.
     async fn token(&self, secret_sha256: &[u8; 32]) -> Result<Option<TokenRecord>>;
 
-    /// Finds a certificate by serial number.
-    async fn certificate(&self, serial: &SerialNumber) -> Result<Option<CertificateRecord>>;
+    /// Finds the certificates with a serial number: one, unless CAs were imported that gave it too.
+    async fn certificates(&self, serial: &SerialNumber) -> Result<Vec<CertificateRecord>>;
 }
 
 /// The records of a storage.
@@ -28,7 +28,7 @@ impl CredentialRecords for StoredRecords {
         self.0.token_by_secret(secret_sha256).await
     }
 
-    async fn certificate(&self, serial: &SerialNumber) -> Result<Option<CertificateRecord>> {
-        self.0.certificate_by_serial(serial).await
+    async fn certificates(&self, serial: &SerialNumber) -> Result<Vec<CertificateRecord>> {
+        self.0.certificates_by_serial(serial).await
     }
 }

@@ -48,7 +48,7 @@ impl Clock for SetClock {
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     pub(crate) tokens: Mutex<HashMap<[u8; 32], TokenRecord>>,
-    pub(crate) certificates: Mutex<HashMap<SerialNumber, CertificateRecord>>,
+    pub(crate) certificates: Mutex<Vec<CertificateRecord>>,
     pub(crate) fails: AtomicBool,
     asked: AtomicUsize,
 }
@@ -75,9 +75,10 @@ impl CredentialRecords for Records {
         Ok(self.tokens.lock().unwrap().get(secret_sha256).cloned())
     }
 
-    async fn certificate(&self, serial: &SerialNumber) -> Result<Option<CertificateRecord>> {
+    async fn certificates(&self, serial: &SerialNumber) -> Result<Vec<CertificateRecord>> {
         self.ask()?;
-        Ok(self.certificates.lock().unwrap().get(serial).cloned())
+        let certificates = self.certificates.lock().unwrap();
+        Ok(certificates.iter().filter(|record| record.serial == *serial).cloned().collect())
     }
 }
 

@@ -35,7 +35,7 @@ const MAXIMUM_INTERMEDIATES: usize = 8;
 pub struct OwnIssuer {
     /// The name.
     pub name: String,
-    /// Whether it is disabled, and with it every certificate it signed.
+    /// Whether it is disabled or revoked, and with it every certificate it signed.
     pub disabled: bool,
     /// Its certificate.
     pub certificate: Certificate,
@@ -172,9 +172,10 @@ impl ClientCertificates {
         };
         let record = self
             .records
-            .certificate(&certificate.serial)
+            .certificates(&certificate.serial)
             .await?
-            .filter(|record| record.fingerprint_sha256 == certificate.fingerprint_sha256())
+            .into_iter()
+            .find(|record| record.fingerprint_sha256 == certificate.fingerprint_sha256())
             .ok_or_else(|| {
                 tracing::error!(
                     serial = %certificate.serial, issuer = %issuer.name,

@@ -114,10 +114,13 @@ fn record(records: &Records, der: &[u8], state: CertificateState) {
         issued_at: certificate.not_before,
         labels: BTreeMap::new(),
         state,
+        crl_shard: 0,
         revocation: None,
         der: der.to_vec(),
     };
-    records.certificates.lock().unwrap().insert(certificate.serial, record);
+    let mut certificates = records.certificates.lock().unwrap();
+    certificates.retain(|other| other.fingerprint_sha256 != record.fingerprint_sha256);
+    certificates.push(record);
 }
 
 async fn refusal(checker: &ClientCertificates, der: &[u8]) -> String {
@@ -279,6 +282,33 @@ async fn asks_our_own_inventory_about_our_own_certificates() {
         let error = checker.authenticate(&der, &[], now()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
+}
+
+/// A CA that was imported may have given a serial number that ours gave too: each certificate has its own state.
+#[tokio::test]
+async fn of_two_certificates_with_one_serial_number_only_the_revoked_one_is_refused() {
+    let (ours, imported) = (Ca::root("ours"), Ca::root("imported"));
+    let serial = rcgen::SerialNumber::from_slice(&[0x11; 16]);
+    let client = |ca: &Ca| ca.client(|params| params.serial_number = Some(serial.clone()));
+    let (one, twin) = (client(&ours), client(&imported));
+    assert_eq!(Certificate::from_der(&one).unwrap().serial, Certificate::from_der(&twin).unwrap().serial);
+    let rules = ["ours", "imported"].map(|name| ClientCertificateRule {
+        name: name.to_owned(),
+        ..rule(ClientCertificateAuthority::Issuer(name.to_owned()))
+    });
+    let records = Arc::new(Records::default());
+    let checker = checker(rules.to_vec(), &records, vec![own("ours", &ours), own("imported", &imported)]);
+    for (revoked, valid) in [(&one, &twin), (&twin, &one)] {
+        record(&records, revoked, CertificateState::Revoked);
+        record(&records, valid, CertificateState::Valid);
+        checker.forget_all();
+        assert!(refusal(&checker, revoked).await.ends_with("is revoked"));
+        checker.authenticate(valid, &[], now()).await.unwrap();
+    }
+    // The twin in the inventory does not stand for one that is not there.
+    records.certificates.lock().unwrap().retain(|record| record.fingerprint_sha256 != sha256(&twin));
+    checker.forget_all();
+    assert!(refusal(&checker, &twin).await.ends_with("but not in its inventory"));
 }
 
 #[tokio::test]

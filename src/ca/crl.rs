@@ -1,42 +1,109 @@
 //! Publishes CRLs: at start, before the last one ends, and shortly after a revocation. Bytes are made in `x509/crl.rs`.
+//!
+//! An issuer has one full CRL and, as its settings say, shards and deltas. What is due is decided in `schedule.rs`, made in `publication.rs`.
+//! What was published is kept in the database, so that every replica serves the same octets, and in memory, so that serving needs no
+//! database.
+
+mod publication;
+mod schedule;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+pub use schedule::CrlPolicy;
 
+use self::publication::LEASE;
+use self::schedule::Occasion;
 use super::CertificateAuthority;
-use super::issuer::{Issuer, Issuers};
+use super::issuer::{Issuer, delta_url, shard_url};
 use crate::auth::permission::PublishCrl;
 use crate::auth::{Authorized, Caller};
 use crate::error::{Error, Result};
-use crate::storage::{AuditOutcome, CrlRecord, IssuerRecord, IssuerState};
-use crate::tasks;
+use crate::storage::{CrlCounters, CrlRecord, CrlSummary, IssuerState};
 use crate::x509::Timestamp;
-use crate::x509::crl::{CrlTemplate, RevokedEntry};
 
-/// How long one process may take for a page of a CRL's entries, and then again to sign it, before another one tries. A process that was killed holds others
-/// up no longer than this.
-const LEASE: Duration = Duration::from_secs(5);
 /// How often a caller that wants a CRL now asks for the lease.
 const LEASE_RETRY: Duration = Duration::from_millis(250);
-/// How far the clocks of replicas may be apart.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
-/// How many revoked certificates one query reads.
-const PAGE: u32 = 10_000;
+/// How often what is published is compared though no number tells of anything new: a process that had lost its lease may have been late.
+const RELIST: Duration = Duration::from_secs(60);
 
-/// The CRL of every issuer as published, by issuer row.
+/// How long the job leaves an issuer alone after its first failure, and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Which CRL of an issuer: its shard, 0 for the full one, and whether the complete one or its delta.
+type Scope = (i32, bool);
+
+/// The CRLs of every issuer as published.
 #[derive(Clone, Debug, Default)]
 pub struct PublishedCrls {
-    by_issuer: BTreeMap<i32, Arc<CrlRecord>>,
+    by_issuer: BTreeMap<i32, BTreeMap<Scope, Arc<CrlRecord>>>,
+}
+
+/// What a request to publish led to.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The full CRL.
+    pub full: Arc<CrlRecord>,
+    /// Everything that was published, the full CRL included.
+    pub published: Vec<Arc<CrlRecord>>,
+}
+
+/// What the job remembers of each issuer between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Watch(Mutex<BTreeMap<i32, Watched>>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    /// When what is published was last compared.
+    listed_at: Option<Timestamp>,
+    /// Why its CRLs cannot be published, as was logged.
+    failure: Option<String>,
+    /// When it is tried again after a failure, and how long that wait is.
+    pause: Option<(Instant, Duration)>,
 }
 
 impl PublishedCrls {
-    /// Finds the CRL of an issuer.
+    /// Finds the full CRL of an issuer.
     #[must_use]
     pub fn of_issuer(&self, issuer_id: i32) -> Option<&Arc<CrlRecord>> {
-        self.by_issuer.get(&issuer_id)
+        self.find(issuer_id, 0, false)
+    }
+
+    /// Finds the CRL of a shard, 0 for the full one, or its delta.
+    #[must_use]
+    pub fn find(&self, issuer_id: i32, shard: i32, is_delta: bool) -> Option<&Arc<CrlRecord>> {
+        self.by_issuer.get(&issuer_id)?.get(&(shard, is_delta))
+    }
+
+    /// Returns every CRL of an issuer by shard, each before its delta.
+    pub fn all_of(&self, issuer_id: i32) -> impl Iterator<Item = &Arc<CrlRecord>> {
+        self.by_issuer.get(&issuer_id).into_iter().flat_map(BTreeMap::values)
+    }
+}
+
+impl Watch {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, Watched>> {
+        // What is in it is never half written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether enough time has passed since the last failure.
+    fn may_try(&self, issuer_id: i32, now: Instant) -> bool {
+        let watched = self.lock();
+        let pause = watched.get(&issuer_id).and_then(|watched| watched.pause);
+        pause.is_none_or(|(until, _length)| now >= until)
+    }
+
+    /// Writes down how an attempt ended: after each failure in a row the next one waits twice as long.
+    fn tried(&self, issuer_id: i32, succeeded: bool, now: Instant) {
+        let mut watched = self.lock();
+        let watched = watched.entry(issuer_id).or_default();
+        watched.pause = (!succeeded).then(|| {
+            let length = watched.pause.map_or(FIRST_PAUSE, |(_until, length)| (length * 2).min(LONGEST_PAUSE));
+            (now + length, length)
+        });
     }
 }
 
@@ -47,174 +114,175 @@ impl CertificateAuthority {
         self.crls.load_full()
     }
 
-    /// Publishes an issuer's CRL now.
+    /// Finds a published CRL as it is served: a delta CRL that ended while there are none any more is gone. Any other that ended is served on,
+    /// because whoever fetches it sees by itself that its successor is late.
+    #[must_use]
+    pub fn served_crl(&self, issuer: &Issuer, shard: i32, is_delta: bool) -> Option<Arc<CrlRecord>> {
+        let crls = self.published_crls();
+        let crl = crls.find(issuer.id, shard, is_delta)?;
+        let has_deltas = CrlPolicy::of(&issuer.settings, &self.settings).delta_interval.is_some();
+        let is_gone = is_delta && !has_deltas && crl.next_update < self.clock.now();
+        (!is_gone).then(|| Arc::clone(crl))
+    }
+
+    /// Returns the address that a published CRL is fetched from.
+    #[must_use]
+    pub fn crl_address(&self, issuer: &Issuer, crl: &CrlRecord) -> String {
+        match crl.base_number {
+            None => shard_url(&self.settings, &issuer.path_name, crl.shard),
+            Some(_) => delta_url(&self.settings, &issuer.path_name, crl.shard),
+        }
+    }
+
+    /// Returns for how long caches may keep a published CRL.
+    #[must_use]
+    pub fn crl_cache_age(&self, issuer: &Issuer, crl: &CrlRecord) -> Duration {
+        CrlPolicy::of(&issuer.settings, &self.settings).cache_age(&crl.summary(), self.clock.now())
+    }
+
+    /// Publishes an issuer's full CRL now, and every shard and delta that does not have the latest revocations.
     ///
     /// # Errors
-    /// `NotFound` for an unknown issuer; `Conflict` for a disabled one or while another process publishes it.
-    pub async fn publish_crl(&self, authorization: &Authorized<PublishCrl>, issuer: &str) -> Result<Arc<CrlRecord>> {
+    /// `NotFound` for an unknown issuer; `Conflict` for a disabled one or while another process publishes; `Unavailable` when the key is away.
+    pub async fn publish_crl(&self, authorization: &Authorized<PublishCrl>, issuer: &str) -> Result<Publication> {
         let (caller, object) = (authorization.caller(), format!("issuer:{issuer}"));
         let outcome = self.publish_now(caller, issuer).await;
         self.audited(caller, "crl.publish", object, outcome).await
     }
 
-    async fn publish_now(&self, caller: &Caller, issuer: &str) -> Result<Arc<CrlRecord>> {
+    async fn publish_now(&self, caller: &Caller, issuer: &str) -> Result<Publication> {
+        // What another replica did a moment ago counts.
+        self.refresh().await?;
         let issuers = self.issuers();
-        let issuer = issuers.by_name(issuer).ok_or_else(|| {
+        let issuer = issuers.by_reference(issuer).ok_or_else(|| {
             Error::not_found(format!("there is no issuer `{issuer}`; there are: {}", issuers.names()))
         })?;
         if issuer.state == IssuerState::Disabled {
-            return Err(Error::conflict(format!("the issuer `{}` is disabled and signs nothing", issuer.name)));
+            return Err(Error::conflict(format!("the issuer `{}` is disabled and signs nothing", issuer.path_name)));
         }
+        // Before a number is taken for nothing.
+        issuer.require_key()?;
         let give_up = Instant::now() + LEASE + LEASE_RETRY;
         loop {
-            if let Some(published) = self.publish(caller, issuer, |_present| true).await? {
-                return Ok(published);
+            if let Some(published) = self.publish(caller, issuer, Occasion::Request).await? {
+                let full = published.iter().find(|crl| crl.shard == 0 && crl.base_number.is_none());
+                if let Some(full) = full.cloned() {
+                    return Ok(Publication { full, published });
+                }
             }
             if Instant::now() > give_up {
-                let detail = format!("another process publishes the CRL of `{}` right now", issuer.name);
+                let detail = format!("another process publishes the CRLs of `{}` right now", issuer.path_name);
                 return Err(Error::conflict(detail).with_retry_after(2));
             }
             tokio::time::sleep(LEASE_RETRY).await;
         }
     }
 
-    /// Publishes whatever is due, and loads what other replicas published. Called every few seconds by a job.
+    /// Publishes whatever is due, and loads what other replicas published. Called every few seconds by a job. An issuer whose CRLs cannot be
+    /// published is logged, once for each reason, and does not keep others from being served: it keeps serving the last ones.
     ///
     /// # Errors
-    /// The first of storage or signer; the CRLs of other issuers are published all the same.
+    /// Those of the storage when it cannot tell what is due.
     pub async fn publish_due_crls(&self) -> Result<()> {
-        let records = self.storage.issuers().await?;
-        self.load_crls(&records).await?;
-        let counts: BTreeMap<i32, i64> = records.iter().map(|issuer| (issuer.id, issuer.revocations)).collect();
-        let mut first_error = None;
-        for issuer in signing_crls(&self.issuers()) {
-            let revocations = counts.get(&issuer.id).copied().unwrap_or_default();
-            let due = |present: Option<&CrlRecord>| self.is_due(present, revocations);
-            if !due(self.published_crls().of_issuer(issuer.id).map(AsRef::as_ref)) {
-                continue;
-            }
-            if let Err(error) = self.publish(&Caller::system(), issuer, due).await {
-                tracing::error!(issuer = %issuer.name, %error, "the CRL could not be published");
-                first_error.get_or_insert(error);
-            }
+        for issuer in self.issuers().all() {
+            let counters = self.storage.crl_counters(issuer.id).await?;
+            self.load_newer(issuer.id, &counters).await?;
+            self.publish_if_due(issuer, &counters).await;
         }
-        first_error.map_or(Ok(()), Err)
+        Ok(())
     }
 
-    fn is_due(&self, present: Option<&CrlRecord>, revocations: i64) -> bool {
-        present.is_none_or(|crl| {
-            let now = self.clock.now();
-            crl.revocations < revocations
-                || now >= crl.this_update + self.settings.crl_refresh
-                // Made by a clock that was ahead: relying parties refuse it as not yet valid.
-                || crl.this_update > now + CLOCK_TOLERANCE
-        })
+    /// Publishes what is due of one issuer: after its settings changed, so that a new shard has its CRL before the first certificate names it.
+    ///
+    /// # Errors
+    /// Those of the storage when it cannot tell what is due.
+    pub async fn publish_due_crls_of(&self, issuer_id: i32) -> Result<()> {
+        let issuers = self.issuers();
+        let Some(issuer) = issuers.by_id(issuer_id) else { return Ok(()) };
+        let counters = self.storage.crl_counters(issuer.id).await?;
+        self.publish_if_due(issuer, &counters).await;
+        Ok(())
     }
 
-    /// Publishes under the lease, unless the CRL that is there by then is no longer due; `None` when another process has the lease.
-    async fn publish(
-        &self,
-        caller: &Caller,
-        issuer: &Issuer,
-        due: impl Fn(Option<&CrlRecord>) -> bool + Send,
-    ) -> Result<Option<Arc<CrlRecord>>> {
-        let _one_at_a_time = self.publishing.lock().await;
+    async fn publish_if_due(&self, issuer: &Arc<Issuer>, counters: &CrlCounters) {
+        match issuer.state {
+            IssuerState::Active | IssuerState::Staged | IssuerState::Retired => {}
+            IssuerState::Disabled => return,
+        }
+        let policy = CrlPolicy::of(&issuer.settings, &self.settings);
+        let served: Vec<CrlSummary> = self.published_crls().all_of(issuer.id).map(|crl| crl.summary()).collect();
+        if policy.due(counters, &served, Occasion::Schedule, self.clock.now()).is_empty()
+            && policy.shards <= counters.maximum_shard
+        {
+            return;
+        }
+        // Without the key, numbers would be taken and up to a million entries encoded for nothing. Another job looks for devices that are away.
+        if let Err(error) = issuer.require_key() {
+            self.note(issuer, Some(error));
+            return;
+        }
+        if !self.crl_watch.may_try(issuer.id, Instant::now()) {
+            return;
+        }
+        let outcome = self.publish(&Caller::system(), issuer, Occasion::Schedule).await;
+        self.crl_watch.tried(issuer.id, outcome.is_ok(), Instant::now());
+        self.note(issuer, outcome.err());
+    }
+
+    /// Logs that an issuer's CRLs cannot be published, or can be again, when that is news.
+    fn note(&self, issuer: &Issuer, error: Option<Error>) {
+        let failure = error.as_ref().map(|error| error.detail().to_owned());
+        let before = {
+            let mut watched = self.crl_watch.lock();
+            let watched = watched.entry(issuer.id).or_default();
+            if watched.failure == failure {
+                return;
+            }
+            std::mem::replace(&mut watched.failure, failure)
+        };
+        match (error, before) {
+            (Some(error), _) => {
+                let cause = std::error::Error::source(&error);
+                tracing::warn!(issuer = %issuer.path_name, %error, cause, "the CRLs cannot be published; the last ones are served on");
+                metrics::counter!("chancery_crl_failures_total", "issuer" => issuer.path_name.clone()).increment(1);
+            }
+            (None, Some(_failure)) => tracing::info!(issuer = %issuer.path_name, "the CRLs are published again"),
+            (None, None) => {}
+        }
+    }
+
+    /// Loads the published CRLs of every issuer that are newer than those at hand.
+    pub(super) async fn load_crls(&self) -> Result<()> {
+        for issuer in self.issuers().all() {
+            let counters = self.storage.crl_counters(issuer.id).await?;
+            self.load_newer(issuer.id, &counters).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads the published CRLs of an issuer that are newer than those at hand. CRLs are large: without a newer number none is read.
+    async fn load_newer(&self, issuer_id: i32, counters: &CrlCounters) -> Result<()> {
         let now = self.clock.now();
-        let lease = format!("crl:{}", issuer.id);
-        if !self.storage.acquire_lease(&lease, &self.instance, now, now + LEASE).await? {
-            return Ok(None);
+        let served = self.published_crls();
+        let newest = served.all_of(issuer_id).map(|crl| crl.number).max().unwrap_or_default();
+        let is_recent = {
+            let watched = self.crl_watch.lock();
+            let listed_at = watched.get(&issuer_id).and_then(|watched| watched.listed_at);
+            listed_at.is_some_and(|listed_at| listed_at <= now && now < listed_at + RELIST)
+        };
+        if counters.crl_number <= newest && is_recent {
+            return Ok(());
         }
-        let present = self.storage.current_crl(issuer.id).await?;
-        if !due(present.as_ref()) {
-            let Some(present) = present else { return Ok(None) };
-            return Ok(Some(self.serve(Arc::new(present))));
-        }
-        let Some(crl) = self.make_crl(issuer, present.as_ref(), now, &lease).await? else { return Ok(None) };
-        let details = json!({ "number": crl.number, "next_update": crl.next_update, "size": crl.der.len() });
-        let event =
-            self.event(caller, "crl.publish", AuditOutcome::Success, format!("issuer:{}", issuer.name), details);
-        if !self.storage.publish_crl(crl.clone(), event).await? {
-            return Ok(None);
-        }
-        tracing::info!(issuer = %issuer.name, number = crl.number, "published a CRL");
-        // Ends the lease so that another replica need not wait for it.
-        if let Err(error) = self.storage.acquire_lease(&lease, &self.instance, now, now).await {
-            tracing::warn!(%error, "the lease of a published CRL could not be ended; it ends by itself");
-        }
-        Ok(Some(self.serve(Arc::new(crl))))
-    }
-
-    /// Reads, encodes and signs; `None` when the lease was lost meanwhile.
-    async fn make_crl(
-        &self,
-        issuer: &Issuer,
-        present: Option<&CrlRecord>,
-        now: Timestamp,
-        lease: &str,
-    ) -> Result<Option<CrlRecord>> {
-        // Counted before the entries are read: a revocation in between makes the next CRL due, never lost.
-        let issuers = self.storage.issuers().await?;
-        let revocations = issuers.iter().find(|row| row.id == issuer.id).map_or(0, |row| row.revocations);
-        let number = self.storage.next_crl_number(issuer.id).await?;
-        // A certificate leaves only after one CRL past its end (RFC 5280, section 3.3).
-        let since = present.map_or(now, |crl| crl.this_update.min(now));
-        let Some(entries) = self.revoked_entries(issuer.id, since, lease).await? else { return Ok(None) };
-        let next_update = now + self.settings.crl_validity;
-        let (algorithm, name) = (issuer.signature_algorithm()?, issuer.certificate.subject.clone());
-        let key_identifier = issuer.key_identifier();
-        let to_be_signed = tasks::spawn_blocking(move || {
-            let template = CrlTemplate {
-                signature_algorithm: algorithm,
-                issuer: &name,
-                authority_key_identifier: &key_identifier,
-                number: u64::try_from(number)
-                    .map_err(|error| Error::internal("a CRL number is negative").with_source(error))?,
-                this_update: now,
-                next_update,
-            };
-            template.to_be_signed(entries.into_iter())
-        })
-        .await?;
-        let der = issuer.sign_object(to_be_signed).await?;
-        Ok(Some(CrlRecord { issuer_id: issuer.id, number, this_update: now, next_update, revocations, der }))
-    }
-
-    /// Reads the entries, extending the lease with each page; `None` when it was lost.
-    async fn revoked_entries(
-        &self,
-        issuer_id: i32,
-        since: Timestamp,
-        lease: &str,
-    ) -> Result<Option<Vec<RevokedEntry>>> {
-        let mut entries = Vec::new();
-        let mut after = 0;
-        loop {
-            let page = self.storage.revoked_certificates(issuer_id, since, after, PAGE).await?;
-            let now = self.clock.now();
-            if !self.storage.acquire_lease(lease, &self.instance, now, now + LEASE).await? {
-                return Ok(None);
-            }
-            let Some(last) = page.last() else { return Ok(Some(entries)) };
-            after = last.id;
-            entries.extend(page.into_iter().map(|row| RevokedEntry {
-                serial: row.serial,
-                revoked_at: row.revocation.revoked_at,
-                reason: row.revocation.reason,
-                invalidity_date: row.revocation.invalidity_date,
-            }));
-        }
-    }
-
-    /// Loads the published CRLs that are newer than those at hand. CRLs are large: without a newer number none is read.
-    pub(super) async fn load_crls(&self, issuers: &[IssuerRecord]) -> Result<()> {
-        for issuer in issuers {
-            let served = self.published_crls().of_issuer(issuer.id).map_or(0, |crl| crl.number);
-            if issuer.crl_number > served
-                && let Some(crl) = self.storage.current_crl(issuer.id).await?
+        for published in self.storage.published_crls(issuer_id).await? {
+            let is_delta = published.base_number.is_some();
+            let present = served.find(issuer_id, published.shard, is_delta);
+            if present.is_none_or(|present| present.number < published.number)
+                && let Some(crl) = self.storage.current_crl(issuer_id, published.shard, is_delta).await?
             {
-                self.serve(Arc::new(crl));
+                self.serve(&[Arc::new(crl)]);
             }
         }
+        self.crl_watch.lock().entry(issuer_id).or_default().listed_at = Some(now);
         Ok(())
     }
 
@@ -223,20 +291,45 @@ impl CertificateAuthority {
         self.revocation.notified().await;
     }
 
-    /// Serves a CRL from now on, unless a newer one is served already.
-    fn serve(&self, crl: Arc<CrlRecord>) -> Arc<CrlRecord> {
+    /// Serves CRLs from now on, each unless a newer one is served already.
+    fn serve(&self, crls: &[Arc<CrlRecord>]) {
         self.crls.rcu(|present| {
             let mut next = PublishedCrls::clone(present);
-            if next.of_issuer(crl.issuer_id).is_none_or(|served| served.number < crl.number) {
-                next.by_issuer.insert(crl.issuer_id, Arc::clone(&crl));
+            for crl in crls {
+                let of_issuer = next.by_issuer.entry(crl.issuer_id).or_default();
+                let scope = (crl.shard, crl.base_number.is_some());
+                if of_issuer.get(&scope).is_none_or(|served| served.number < crl.number) {
+                    of_issuer.insert(scope, Arc::clone(crl));
+                }
             }
             next
         });
-        crl
     }
 }
 
-/// The issuers whose CRLs are made here: not disabled, and with their key at hand.
-fn signing_crls(issuers: &Issuers) -> impl Iterator<Item = &Arc<Issuer>> {
-    issuers.all().iter().filter(|issuer| issuer.state != IssuerState::Disabled && issuer.can_sign())
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_that_fails_is_tried_ever_more_rarely_until_it_succeeds() {
+        let (watch, start) = (Watch::default(), Instant::now());
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        assert!(watch.may_try(1, at(0)));
+        watch.tried(1, false, at(0));
+        assert!(!watch.may_try(1, start));
+        assert!(watch.may_try(2, start));
+        assert!(watch.may_try(1, at(1)));
+        watch.tried(1, false, at(1));
+        assert!(!watch.may_try(1, at(2)));
+        assert!(watch.may_try(1, at(3)));
+        for _failure in 0..20 {
+            watch.tried(1, false, at(10));
+        }
+        assert!(!watch.may_try(1, at(69)));
+        assert!(watch.may_try(1, at(70)));
+        watch.tried(1, true, at(70));
+        assert!(watch.may_try(1, at(70)));
+    }
 }

@@ -1,33 +1,27 @@
 //! Creates the first CAs, a root and an issuing CA below it, and certifies the service's own listener.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
-use super::issuance::{Purpose, key_algorithm};
-use super::issuer::{certificate_url, crl_url, linted, sign_with};
+use super::issuance::Purpose;
+use super::issuers::certify::{CaTemplate, Signatory, period};
+use super::issuers::creation::{check_name, check_subject};
+use super::issuers::described;
+use super::settings::IssuerSettings;
 use super::{CertificateAuthority, CertificateView, IssuanceRequest};
 use crate::auth::Caller;
 use crate::error::{Error, Result};
-use crate::policy::{self, Adjustments, CompiledProfile, Evaluation, Grants, IssuerLimits};
+use crate::policy::{self, Adjustments, CompiledProfile, Evaluation, Grants};
 use crate::signer::Signer;
 use crate::signer::key_store::KeyPlace;
-use crate::storage::{AuditOutcome, NewCertificate, NewIssuer, NewKey, Source};
-use crate::x509::extension::Extension;
-use crate::x509::{
-    Certificate, CertificateRequest, CertificateTemplate, DistinguishedName, KeyAlgorithm, KeyUsage, PublicKey,
-    Timestamp,
-};
+use crate::storage::{AuditOutcome, IssuerState, NewIssuer, NewKey, SignedBy, Source};
+use crate::x509::{Certificate, CertificateRequest, DistinguishedName, KeyAlgorithm};
 
 /// The profile name under which CA certificates stand in the inventory.
 pub const CA_PROFILE: &str = "chancery.ca";
 /// The profile name under which the listener's own certificates stand in the inventory.
 pub const LISTENER_PROFILE: &str = "chancery.listener";
-
-/// How far before the present CA certificates begin, for clocks that are behind: as far as the default profiles backdate.
-const BACKDATE: Duration = Duration::from_secs(300);
 
 /// The lease under which the first issuers are created.
 const INIT_LEASE: &str = "init";
@@ -67,7 +61,7 @@ impl CertificateAuthority {
         // One process at a time: two must not both write key files.
         loop {
             self.refresh().await?;
-            if !self.issuers().all().is_empty() {
+            if !self.issuers().is_empty() {
                 return Ok(false);
             }
             let now = self.clock.now();
@@ -78,13 +72,13 @@ impl CertificateAuthority {
         }
         // Whoever had the lease before may have been done between our look and its end.
         self.refresh().await?;
-        if !self.issuers().all().is_empty() {
+        if !self.issuers().is_empty() {
             return Ok(false);
         }
         self.store_default_profiles(caller).await?;
         let root = self.create_root(caller, root).await?;
         let issuing = self.create_subordinate(caller, issuing, &root).await?;
-        let created = self.storage.create_issuers(vec![root.new, issuing.new]).await?;
+        let created = self.storage.create_issuers(vec![root.new, issuing.new], None).await?;
         let now = self.clock.now();
         self.storage.acquire_lease(INIT_LEASE, &self.instance, now, now).await?;
         self.refresh().await?;
@@ -93,45 +87,30 @@ impl CertificateAuthority {
 
     async fn create_root(&self, caller: &Caller, ca: NewCa) -> Result<Created> {
         let (key, signer) = self.keys.create(ca.key, &ca.place).await?;
-        let extensions = ca_extensions(None, signer.public_key());
-        let subject = ca.subject.clone();
-        let certificate = self.sign_ca(&ca, &subject, signer.public_key(), &extensions, &signer).await?;
+        let template = self.first_template(&ca, None)?;
+        let signatory = Signatory::itself(&template.subject, &signer);
+        let certificate = self.sign_ca(&template, signer.public_key(), &signatory).await?;
         Ok(self.created(caller, &ca, None, key, certificate, signer))
     }
 
     async fn create_subordinate(&self, caller: &Caller, ca: NewCa, parent: &Created) -> Result<Created> {
         let (key, signer) = self.keys.create(ca.key, &ca.place).await?;
-        let mut extensions = ca_extensions(Some(0), signer.public_key());
-        let parent_name = parent.new.name.as_str();
-        extensions.push(Extension::authority_key_identifier(&parent.certificate.public_key.key_identifier()));
-        extensions.push(Extension::authority_information_access(&[certificate_url(&self.settings, parent_name)], &[]));
-        extensions.push(Extension::crl_distribution_points(&[crl_url(&self.settings, parent_name)]));
-        let issuer = &parent.certificate.subject;
-        let certificate = self.sign_ca(&ca, issuer, signer.public_key(), &extensions, &parent.signer).await?;
-        Ok(self.created(caller, &ca, Some(parent_name.to_owned()), key, certificate, signer))
+        let template = self.first_template(&ca, Some(0))?;
+        let (parent_name, settings) = (&parent.new.base_name, IssuerSettings::default());
+        let signatory =
+            Signatory::of(&parent.certificate, (parent_name, parent_name), &settings, &self.settings, &parent.signer);
+        let certificate = self.sign_ca(&template, signer.public_key(), &signatory).await?;
+        Ok(self.created(caller, &ca, Some(parent_name.clone()), key, certificate, signer))
     }
 
-    async fn sign_ca(
-        &self,
-        ca: &NewCa,
-        issuer: &DistinguishedName,
-        public_key: &PublicKey,
-        extensions: &[Extension],
-        signer: &Arc<dyn Signer>,
-    ) -> Result<Certificate> {
-        let now = self.clock.now();
-        let to_be_signed = linted(&CertificateTemplate {
-            serial: &self.new_serial()?,
-            signature_algorithm: signer.signature_algorithm(),
-            issuer,
-            not_before: now - BACKDATE,
-            // The end is inclusive (RFC 5280, section 4.1.2.5).
-            not_after: now + ca.validity - Duration::from_secs(1),
-            subject: &ca.subject,
-            public_key,
-            extensions,
-        })?;
-        Certificate::from_der(&sign_with(signer, to_be_signed).await?)
+    fn first_template(&self, ca: &NewCa, path_length: Option<u8>) -> Result<CaTemplate> {
+        Ok(CaTemplate {
+            subject: ca.subject.clone(),
+            period: period(self.clock.now(), None, ca.validity, None)?,
+            path_length,
+            bounds: Vec::new(),
+            key_identifier: None,
+        })
     }
 
     fn created(
@@ -143,26 +122,29 @@ impl CertificateAuthority {
         certificate: Certificate,
         signer: Arc<dyn Signer>,
     ) -> Created {
-        let details = json!({
-            "subject": certificate.subject.to_string(),
-            "serial": certificate.serial.to_string(),
-            "key_algorithm": key.algorithm,
-            "not_after": certificate.not_after,
-            "fingerprint_sha256": hex::encode(certificate.fingerprint_sha256()),
-        });
-        let audit = self.event(caller, "issuer.create", AuditOutcome::Success, format!("issuer:{}", ca.name), details);
+        let object = format!("issuer:{}", ca.name);
+        let audit = self.event(caller, "issuer.create", AuditOutcome::Success, object, described(&certificate));
+        let is_default = parent.is_some();
+        let signed_by = parent.map_or(SignedBy::Itself, SignedBy::New);
         let new = NewIssuer {
-            name: ca.name.clone(),
-            is_default: parent.is_some(),
-            parent,
+            base_name: ca.name.clone(),
+            generation: 1,
+            state: IssuerState::Active,
+            is_default,
+            settings: "{}".to_owned(),
             key,
-            certificate: ca_record(caller, &certificate, self.clock.now()),
+            csr: None,
+            certificate: Some(self.issuer_certificate(caller, &certificate, signed_by)),
+            crl_number: 0,
+            retires: Vec::new(),
+            cross_certificates: Vec::new(),
             audit,
         };
         Created { new, certificate, signer }
     }
 
-    /// Certifies the service's own listener: policy, record and audit as for anybody, under a profile made for exactly this.
+    /// Certifies the service's own listener: policy, record and audit as for anybody, under a profile made for exactly this. Also while the issuer's own
+    /// certificate is revoked: without it there would be no way in to put that right, and clients judge the chain.
     ///
     /// # Errors
     /// `Conflict` when there is no default issuer; `PolicyViolation` when a configured name cannot be signed.
@@ -181,7 +163,7 @@ impl CertificateAuthority {
             adjustments: &adjustments,
             profile,
             grants: &Grants::unrestricted(),
-            issuer: IssuerLimits { not_before: issuer.certificate.not_before, not_after: issuer.certificate.not_after },
+            issuer: &issuer.limits,
             key_is_blocked: false,
             now: self.clock.now(),
         })
@@ -202,54 +184,10 @@ impl CertificateAuthority {
     }
 }
 
-/// The extensions of a CA certificate but for those that name its issuer.
-fn ca_extensions(path_length: Option<u8>, public_key: &PublicKey) -> Vec<Extension> {
-    vec![
-        Extension::basic_constraints(Some(path_length)),
-        Extension::key_usage(&BTreeSet::from([KeyUsage::KeyCertSign, KeyUsage::CrlSign])),
-        Extension::subject_key_identifier(public_key),
-    ]
-}
-
-fn ca_record(caller: &Caller, certificate: &Certificate, now: Timestamp) -> NewCertificate {
-    NewCertificate {
-        serial: certificate.serial.clone(),
-        // Filled in by the storage, which alone knows the rows.
-        issuer_id: 0,
-        profile: CA_PROFILE.to_owned(),
-        profile_version: 1,
-        requester: caller.principal.name.clone(),
-        source: Source::Internal,
-        subject: certificate.subject.to_string(),
-        names: Vec::new(),
-        key_algorithm: key_algorithm(certificate),
-        spki_sha256: certificate.public_key.spki_sha256(),
-        fingerprint_sha256: certificate.fingerprint_sha256(),
-        not_before: certificate.not_before,
-        not_after: certificate.not_after,
-        issued_at: now,
-        labels: BTreeMap::new(),
-        der: certificate.as_der().to_vec(),
-    }
-}
-
 fn check(root: &NewCa, issuing: &NewCa) -> Result<()> {
     for ca in [root, issuing] {
-        let well_formed = (1..=63).contains(&ca.name.len())
-            && ca.name.starts_with(|c: char| c.is_ascii_lowercase())
-            && ca.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        if !well_formed {
-            return Err(Error::malformed(format!(
-                "the issuer name `{}` is not 1 to 63 of `a-z 0-9 -` starting with a letter",
-                ca.name.escape_debug()
-            )));
-        }
-        if ca.subject.is_empty() {
-            return Err(Error::malformed(format!(
-                "the issuer `{}` needs a subject (RFC 5280, section 4.1.2.6)",
-                ca.name
-            )));
-        }
+        check_name(&ca.name)?;
+        check_subject(&ca.name, &ca.subject)?;
     }
     if root.name == issuing.name || root.subject == issuing.subject {
         return Err(Error::malformed("root and issuing CA need different names and different subjects"));

@@ -6,11 +6,20 @@ use super::CertificateAuthority;
 use super::issuer::Issuer;
 use crate::auth::Authorized;
 use crate::auth::permission::{ReadCertificates, ReadStatistics};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     CertificateFilter, CertificateRecord, CertificateState, CertificateStatus, PageRequest, Statistics,
 };
 use crate::x509::{Certificate, SerialNumber, Timestamp};
+
+/// Which certificate: a serial number is unique but for CAs that were imported, so an issuer may be named beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateReference {
+    /// The serial number.
+    pub serial: SerialNumber,
+    /// The issuer's name, for any of its generations, or name and generation, such as `issuing.2`.
+    pub issuer: Option<String>,
+}
 
 /// A recorded certificate with what belongs to it.
 #[derive(Clone, Debug)]
@@ -29,13 +38,14 @@ impl CertificateAuthority {
     /// Finds a certificate that the caller may see.
     ///
     /// # Errors
-    /// `NotFound` when there is none, or it belongs to another requester.
+    /// `NotFound` when there is none, or it belongs to another requester; `Conflict` when several issuers gave the serial number and none
+    /// is named; `Malformed` for an issuer that does not exist.
     pub async fn certificate(
         &self,
         authorization: &Authorized<ReadCertificates>,
-        serial: &SerialNumber,
+        reference: &CertificateReference,
     ) -> Result<CertificateView> {
-        self.visible_certificate(authorization.owner(), serial).await
+        self.visible_certificate(authorization.owner(), reference).await
     }
 
     /// Lists certificates that the caller may see.
@@ -54,7 +64,11 @@ impl CertificateAuthority {
             ..filter
         };
         let records = self.storage.certificates(&filter, page).await?;
-        records.into_iter().map(|record| self.view(record)).collect()
+        let mut views = Vec::with_capacity(records.len());
+        for record in records {
+            views.push(self.view(record).await?);
+        }
+        Ok(views)
     }
 
     /// Counts over the inventory.
@@ -69,23 +83,52 @@ impl CertificateAuthority {
     pub(super) async fn visible_certificate(
         &self,
         owner: Option<&str>,
-        serial: &SerialNumber,
+        reference: &CertificateReference,
     ) -> Result<CertificateView> {
-        let record = self.storage.certificate_by_serial(serial).await?;
-        match record {
-            Some(record) if owner.is_none_or(|owner| owner == record.requester) => self.view(record),
-            Some(_) | None => Err(no_certificate(serial)),
+        let serial = &reference.serial;
+        let rows = reference.issuer.as_deref().map(|name| self.issuers().rows(name)).transpose()?;
+        let mut records = self.storage.certificates_by_serial(serial).await?;
+        records.retain(|record| {
+            owner.is_none_or(|owner| owner == record.requester)
+                && rows.as_ref().is_none_or(|rows| rows.contains(&record.issuer_id))
+        });
+        match <[CertificateRecord; 1]>::try_from(records) {
+            Ok([record]) => self.view(record).await,
+            Err(none) if none.is_empty() => Err(no_certificate(serial)),
+            Err(several) => Err(self.ambiguous(serial, &several)),
         }
     }
 
-    /// Adds to a record what belongs to it.
-    pub(super) fn view(&self, record: CertificateRecord) -> Result<CertificateView> {
+    /// Makes the error for a serial number that several issuers gave, which happens when CAs are imported.
+    fn ambiguous(&self, serial: &SerialNumber, records: &[CertificateRecord]) -> Error {
+        let issuers = self.issuers();
+        // With their generations: the name alone would still be that of several.
+        let names: Vec<String> = records
+            .iter()
+            .filter_map(|record| issuers.by_id(record.issuer_id))
+            .map(|issuer| issuer.reference())
+            .collect();
+        Error::conflict(format!(
+            "the serial number `{serial}` was given by the issuers `{}`: say which with `issuer`",
+            names.join("`, `")
+        ))
+    }
+
+    /// Adds to a record what belongs to it. An issuer that another replica made a moment ago is loaded.
+    ///
+    /// # Errors
+    /// `Unavailable` when the issuer is not there all the same.
+    pub(super) async fn view(&self, record: CertificateRecord) -> Result<CertificateView> {
         let certificate = Certificate::from_der(&record.der)?;
-        let issuer = self.issuers().by_id(record.issuer_id).cloned().ok_or_else(|| {
-            Error::internal(format!(
-                "the issuer {} of the certificate `{}` is not loaded",
-                record.issuer_id, record.serial
-            ))
+        let mut issuer = self.issuers().by_id(record.issuer_id).cloned();
+        if issuer.is_none() {
+            self.refresh().await?;
+            issuer = self.issuers().by_id(record.issuer_id).cloned();
+        }
+        let issuer = issuer.ok_or_else(|| {
+            let detail =
+                format!("the issuer {} of the certificate `{}` is not loaded yet", record.issuer_id, record.serial);
+            Error::new(ErrorKind::Unavailable, detail).with_retry_after(1)
         })?;
         Ok(self.view_with(record, certificate, issuer))
     }

@@ -10,12 +10,13 @@ use super::issuer::Issuer;
 use super::profiles::ActiveProfile;
 use super::{CertificateAuthority, CertificateView};
 use crate::auth::permission::IssueCertificates;
+use crate::auth::principal::Role;
 use crate::auth::{Authorized, Caller};
 use crate::error::{Error, ErrorKind, Result, Violation};
-use crate::policy::{self, Adjustments, ApprovedRequest, Evaluation, IssuerLimits};
+use crate::policy::{self, Adjustments, ApprovedRequest, Evaluation, Profile};
 use crate::storage::{
     AuditOutcome, CertificateRecord, CertificateState, IdempotencyAnswer, IdempotencyClaim, IdempotencyResult,
-    Issuance, IssuerState, NewCertificate, Recorded, Source,
+    Issuance, NewCertificate, Recorded, Source,
 };
 use crate::x509::{Certificate, CertificateRequest, SerialNumber};
 
@@ -193,6 +194,7 @@ impl CertificateAuthority {
             not_after: certificate.not_after,
             issued_at,
             labels: request.labels,
+            crl_shard: signed.crl_shard,
             der: signed.der,
         };
         let audit = self.event(
@@ -221,6 +223,8 @@ impl CertificateAuthority {
             // Another request with the same key was recorded first; what was signed here is dropped and never leaves.
             (Recorded::Replayed(answer), Some(idempotency)) => self.replayed(&answer, &idempotency).await,
             (Recorded::Replayed(_), None) => Err(Error::internal("a request without idempotency key was replayed")),
+            // Blocked since the policy was evaluated; what was signed here is dropped and never leaves.
+            (Recorded::KeyBlocked, _) => Err(Error::policy(vec![policy::key_blocked(&record.spki_sha256)])),
         }
     }
 
@@ -239,10 +243,12 @@ impl CertificateAuthority {
         if answer.request_sha256 != idempotency.request_sha256 {
             return Err(key_reused(&idempotency.key));
         }
-        let record = self.storage.certificate_by_serial(serial).await?.ok_or_else(|| {
+        // Serial numbers made here are unique; an imported certificate with the same one has another source.
+        let records = self.storage.certificates_by_serial(serial).await?;
+        let record = records.into_iter().find(|record| record.source != Source::Import).ok_or_else(|| {
             Error::internal(format!("the certificate `{serial}` of an idempotency key is not in the database"))
         })?;
-        Ok(Issued { certificate: self.view(record)?, replayed: true })
+        Ok(Issued { certificate: self.view(record).await?, replayed: true })
     }
 
     /// Finds a profile that the caller may use.
@@ -254,7 +260,10 @@ impl CertificateAuthority {
             names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
         };
         match profiles.by_name.get(name) {
-            Some(profile) if grants.allow_profile(name) => Ok(profile.clone()),
+            Some(profile) if grants.allow_profile(name) => {
+                refuse_authority(caller, profile.compiled.profile(), None)?;
+                Ok(profile.clone())
+            }
             Some(_) => Err(Error::new(
                 ErrorKind::Forbidden,
                 format!("the caller's grants do not include the profile `{name}`; included: {}", usable()),
@@ -295,12 +304,9 @@ impl CertificateAuthority {
                 format!("the caller's grants do not include the issuer `{name}`"),
             ));
         }
-        match issuer.state {
-            IssuerState::Active => Ok(Arc::clone(issuer)),
-            IssuerState::Staged | IssuerState::Retired | IssuerState::Disabled => {
-                Err(Error::conflict(format!("the issuer `{name}` is not active and signs no certificates")))
-            }
-        }
+        refuse_authority(caller, document, Some(name))?;
+        self.refuse_unfit(issuer)?;
+        Ok(Arc::clone(issuer))
     }
 
     async fn evaluate(
@@ -316,7 +322,7 @@ impl CertificateAuthority {
             adjustments: &request.adjustments,
             profile: &profile.compiled,
             grants: &caller.principal.grants,
-            issuer: IssuerLimits { not_before: issuer.certificate.not_before, not_after: issuer.certificate.not_after },
+            issuer: &issuer.limits,
             key_is_blocked,
             now: self.clock.now(),
         }))
@@ -327,6 +333,36 @@ impl CertificateAuthority {
         let mut random = [0; SerialNumber::RANDOM_OCTETS];
         self.random.fill(&mut random)?;
         Ok(SerialNumber::from_time(self.clock.unix_milliseconds(), random))
+    }
+}
+
+/// Refuses the use of a profile that makes CAs to those who were not given it by name: a CA below one of our issuers signs what no profile
+/// and no grant bounds any more. `issuer` is the one that would sign, once it is known.
+fn refuse_authority(caller: &Caller, profile: &Profile, issuer: Option<&str>) -> Result<()> {
+    if profile.certificate_authority.is_none() {
+        return Ok(());
+    }
+    let (name, grants) = (&profile.name, &caller.principal.grants);
+    let refuse =
+        |why: String| Err(Error::new(ErrorKind::Forbidden, format!("the profile `{name}` makes CAs, and {why}")));
+    if grants.names().is_some() {
+        return refuse("the caller's grants are for certain names only, which a CA could go beyond".to_owned());
+    }
+    let is_administrator = match caller.principal.role {
+        Role::Administrator => true,
+        Role::Operator | Role::Requester | Role::Auditor => false,
+    };
+    if is_administrator {
+        return Ok(());
+    }
+    if !grants.name_profile(name) {
+        return refuse("only administrators may use it, and callers whose grants name it and the issuer".to_owned());
+    }
+    match issuer {
+        Some(issuer) if !grants.name_issuer(issuer) => refuse(format!(
+            "the caller's grants do not name the issuer `{issuer}` that would sign; administrators need no grants"
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -370,6 +406,7 @@ pub(super) fn recorded(row: &NewCertificate) -> CertificateRecord {
         labels: row.labels.clone(),
         state: CertificateState::Valid,
         revocation: None,
+        crl_shard: row.crl_shard,
         der: row.der.clone(),
     }
 }

@@ -1,59 +1,153 @@
 //! Issuers: a CA certificate, its chain and its key; prepares to-be-signed bytes once and signs them once.
 
+mod loading;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{CertificateAuthority, Settings};
-use crate::auth::Authorized;
+use super::Settings;
+use super::crl::CrlPolicy;
+use super::settings::IssuerSettings;
 use crate::auth::client_certificate::OwnIssuer;
-use crate::auth::permission::ReadIssuers;
 use crate::error::{Error, ErrorKind, Result};
-use crate::policy::ApprovedRequest;
+use crate::policy::{ApprovedRequest, IssuerLimits};
 use crate::signer::Signer;
 use crate::storage::{IssuerRecord, IssuerState, KeyLocation};
 use crate::tasks;
+use crate::x509::crl::CrlBuilder;
 use crate::x509::extension::Extension;
-use crate::x509::{Certificate, CertificateTemplate, SerialNumber, SignatureAlgorithm, certificate, lint};
+use crate::x509::{
+    Certificate, CertificateTemplate, NameConstraints, SerialNumber, SignatureAlgorithm, certificate, lint,
+};
 
-/// An issuer with its chain, ready to sign when its key is at hand.
+/// One generation of an issuer, that is one CA key, with its chains; ready to sign when its key is at hand.
 #[derive(Debug)]
 pub struct Issuer {
     /// The row.
     pub id: i32,
-    /// The name.
+    /// The name, the same for every generation.
     pub name: String,
-    /// The name of the issuer that signed it; `None` for a root.
+    /// The generation, from 1.
+    pub generation: i32,
+    /// The name in URLs, which stay the same for ever: the name, and from the second generation on a dot and the generation.
+    pub path_name: String,
+    /// The name in URLs of the issuer that signed it; `None` for a root and when somebody else signed it.
     pub parent: Option<String>,
     /// The state.
     pub state: IssuerState,
     /// Whether requests that name no issuer come here.
     pub is_default: bool,
-    /// Its certificate.
+    /// What differs from the process's settings.
+    pub settings: IssuerSettings,
+    /// Its primary certificate.
     pub certificate: Certificate,
-    /// Its own certificate and those above it, the root last.
+    /// Its primary certificate and those above it, the root last.
     pub chain: Vec<Certificate>,
+    /// What its primary chain allows to be signed.
+    pub limits: IssuerLimits,
+    /// The other ways from it to a root, by its own other certificates (cross-certificates, earlier ones of the same key) and by those of the
+    /// issuers above.
+    pub alternate_chains: Vec<Vec<Certificate>>,
+    /// The subject of the first certificate on its primary chain that is revoked or on hold, or whose key is blocked: then it signs no
+    /// certificates.
+    pub revoked: Option<String>,
     /// The record.
     pub record: IssuerRecord,
     /// `None` when the key is kept in a file that is not there: an offline root.
     signer: Option<Arc<dyn Signer>>,
 }
 
+/// An issuer that has a key and waits for its first certificate, which somebody else is to sign.
+#[derive(Debug)]
+pub struct PendingIssuer {
+    /// The name, the same for every generation.
+    pub name: String,
+    /// The name in URLs.
+    pub path_name: String,
+    /// The record, with the CSR.
+    pub record: IssuerRecord,
+}
+
 /// Every issuer, by row.
 #[derive(Debug, Default)]
 pub struct Issuers {
     all: Vec<Arc<Issuer>>,
+    pending: Vec<Arc<PendingIssuer>>,
 }
 
 impl Issuers {
-    /// Returns every issuer.
+    /// Returns every issuer that has a certificate, each generation on its own.
     #[must_use]
     pub fn all(&self) -> &[Arc<Issuer>] {
         &self.all
     }
 
-    /// Finds an issuer by name.
+    /// Returns the issuers that wait for their first certificate.
+    #[must_use]
+    pub fn pending(&self) -> &[Arc<PendingIssuer>] {
+        &self.pending
+    }
+
+    /// Whether there is none, waiting ones included.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.pending.is_empty()
+    }
+
+    /// Finds the current generation of a name: the active one, else the newest.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<&Arc<Issuer>> {
-        self.all.iter().find(|issuer| issuer.name == name)
+        self.generations(name).max_by_key(|issuer| (issuer.state == IssuerState::Active, issuer.generation))
+    }
+
+    /// Returns every generation of a name.
+    pub fn generations<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a Arc<Issuer>> + use<'a, 'n> {
+        self.all.iter().filter(move |issuer| issuer.name == name)
+    }
+
+    /// Finds an issuer as the API names it: `issuing` is the current generation, `issuing.2` exactly the second.
+    #[must_use]
+    pub fn by_reference(&self, reference: &str) -> Option<&Arc<Issuer>> {
+        match generation_of(reference) {
+            Some((name, generation)) => self.generations(name).find(|issuer| issuer.generation == generation),
+            None => self.by_name(reference),
+        }
+    }
+
+    /// Returns the rows that a name stands for where any of its generations will do: all of them, or the one that is named.
+    ///
+    /// # Errors
+    /// `Malformed` when there is no such issuer.
+    pub fn rows(&self, reference: &str) -> Result<Vec<i32>> {
+        let mut rows: Vec<i32> = self.generations(reference).map(|issuer| issuer.id).collect();
+        if rows.is_empty() {
+            rows.extend(self.by_reference(reference).map(|issuer| issuer.id));
+        }
+        if rows.is_empty() {
+            let shown: String = reference.chars().take(80).flat_map(char::escape_default).collect();
+            return Err(Error::malformed(format!("`issuer` is not valid: there is no issuer `{shown}`")));
+        }
+        Ok(rows)
+    }
+
+    /// Finds an issuer by its name in URLs: `issuing` is the first generation, `issuing.2` the second.
+    #[must_use]
+    pub fn by_path_name(&self, path_name: &str) -> Option<&Arc<Issuer>> {
+        let (name, generation) = generation_of(path_name).unwrap_or((path_name, 1));
+        self.generations(name).find(|issuer| issuer.generation == generation)
+    }
+
+    /// Finds an issuer that waits for its first certificate, by name or by name and generation.
+    #[must_use]
+    pub fn pending_by_reference(&self, reference: &str) -> Option<&Arc<PendingIssuer>> {
+        let (name, generation) = match generation_of(reference) {
+            Some((name, generation)) => (name, Some(generation)),
+            None => (reference, None),
+        };
+        let found = self.pending.iter().filter(|pending| {
+            pending.name == name && generation.is_none_or(|generation| pending.record.generation == generation)
+        });
+        found.max_by_key(|pending| pending.record.generation)
     }
 
     /// Finds an issuer by row.
@@ -75,7 +169,8 @@ impl Issuers {
             name: issuer.name.clone(),
             disabled: match issuer.state {
                 IssuerState::Disabled => true,
-                IssuerState::Active | IssuerState::Staged | IssuerState::Retired => false,
+                // Nor does anybody believe what a revoked CA vouches for.
+                IssuerState::Active | IssuerState::Staged | IssuerState::Retired => issuer.revoked.is_some(),
             },
             certificate: issuer.certificate.clone(),
         };
@@ -85,7 +180,8 @@ impl Issuers {
     /// Returns the names, for error messages.
     #[must_use]
     pub fn names(&self) -> String {
-        self.all.iter().map(|issuer| format!("`{}`", issuer.name)).collect::<Vec<_>>().join(", ")
+        let names: BTreeSet<&str> = self.all.iter().map(|issuer| issuer.name.as_str()).collect();
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -94,6 +190,7 @@ impl Issuers {
 pub(super) struct PreparedCertificate {
     to_be_signed: Vec<u8>,
     serial: SerialNumber,
+    crl_shard: i32,
 }
 
 /// A signed certificate that has not been recorded yet: it must not leave the core.
@@ -101,10 +198,12 @@ pub(super) struct PreparedCertificate {
 pub(super) struct SignedCertificate {
     pub(super) der: Vec<u8>,
     pub(super) serial: SerialNumber,
+    /// The shard of the CRL that its distribution point names; 0 for the full CRL.
+    pub(super) crl_shard: i32,
 }
 
 impl Issuer {
-    /// Returns the root at the end of the chain.
+    /// Returns the certificate at the end of the chain: the root, unless the issuer was imported without it.
     #[must_use]
     pub fn root(&self) -> &Certificate {
         self.chain.last().unwrap_or(&self.certificate)
@@ -113,13 +212,32 @@ impl Issuer {
     /// Returns the chain without the root; for a root itself nothing.
     #[must_use]
     pub fn chain_without_root(&self) -> &[Certificate] {
-        self.chain.split_last().map_or(&[], |(_root, rest)| rest)
+        without_root(&self.chain)
     }
 
-    /// Whether the private key is at hand.
+    /// Returns what most clients can verify by, without the root: where the root was rolled over, the primary chain with the certificate that the
+    /// root before signed for its key.
     #[must_use]
-    pub const fn can_sign(&self) -> bool {
-        self.signer.is_some()
+    pub fn widest_chain(&self) -> &[Certificate] {
+        let (primary, root) = (self.chain_without_root(), self.root());
+        let longer = |chain: &&[Certificate]| {
+            let begins = primary.iter().zip(chain.iter()).all(|(left, right)| left.as_der() == right.as_der());
+            let next = chain.get(primary.len());
+            begins && next.is_some_and(|next| next.public_key == root.public_key && next.subject == root.subject)
+        };
+        self.alternate_chains.iter().map(|chain| without_root(chain)).find(longer).unwrap_or(primary)
+    }
+
+    /// Returns the name that the API takes for exactly this generation, such as `issuing.1`.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        format!("{}.{}", self.name, self.generation)
+    }
+
+    /// Whether the private key is at hand: not in a file that is not there, nor in a device that is away.
+    #[must_use]
+    pub fn can_sign(&self) -> bool {
+        self.signer.as_ref().is_some_and(|signer| !signer.is_away())
     }
 
     /// Returns the identifier that certificates and CRLs refer to the key by: the certificate's own (RFC 5280, section 4.2.1.1).
@@ -138,7 +256,8 @@ impl Issuer {
         serial: SerialNumber,
         settings: &Settings,
     ) -> Result<PreparedCertificate> {
-        let extensions = self.leaf_extensions(approved, settings);
+        let crl_shard = self.crl_shard(&serial, settings);
+        let extensions = self.leaf_extensions(approved, settings, crl_shard);
         let template = CertificateTemplate {
             serial: &serial,
             signature_algorithm: self.signature_algorithm()?,
@@ -150,14 +269,14 @@ impl Issuer {
             extensions: &extensions,
         };
         let to_be_signed = linted(&template)?;
-        Ok(PreparedCertificate { to_be_signed, serial })
+        Ok(PreparedCertificate { to_be_signed, serial, crl_shard })
     }
 
     /// Signs prepared bytes. The only call that touches the key for a certificate.
     pub(super) async fn sign(&self, prepared: PreparedCertificate) -> Result<SignedCertificate> {
-        let PreparedCertificate { to_be_signed, serial } = prepared;
+        let PreparedCertificate { to_be_signed, serial, crl_shard } = prepared;
         let der = self.sign_object(to_be_signed).await?;
-        Ok(SignedCertificate { der, serial })
+        Ok(SignedCertificate { der, serial, crl_shard })
     }
 
     /// Signs to-be-signed bytes of a certificate or CRL and joins them to the whole object.
@@ -165,39 +284,137 @@ impl Issuer {
         sign_with(self.signer()?, to_be_signed).await
     }
 
+    /// Closes and signs a CRL, in its own memory. It may have a million entries, so that its digest alone is too much for an async worker.
+    pub(super) async fn sign_crl(&self, crl: CrlBuilder) -> Result<Vec<u8>> {
+        let signer = Arc::clone(self.signer()?);
+        tasks::spawn_blocking(move || {
+            let unsigned = crl.finish();
+            let signature = signer.sign(unsigned.to_be_signed())?;
+            Ok(unsigned.with_signature(&signature))
+        })
+        .await
+    }
+
+    /// Refuses when the private key is not at hand, before work is done that would be lost.
+    pub(super) fn require_key(&self) -> Result<()> {
+        if self.signer()?.is_away() {
+            let detail = format!("the device with the key of the issuer `{}` is away", self.path_name);
+            return Err(Error::new(ErrorKind::Unavailable, detail).with_retry_after(60));
+        }
+        Ok(())
+    }
+
     /// Returns the algorithm this issuer signs with.
     pub(super) fn signature_algorithm(&self) -> Result<SignatureAlgorithm> {
         Ok(self.signer()?.signature_algorithm())
     }
 
-    fn signer(&self) -> Result<&Arc<dyn Signer>> {
+    /// Whether the key is in a device that is away or refuses us.
+    #[must_use]
+    pub fn device_is_away(&self) -> bool {
+        match (&self.record.key, self.state) {
+            (KeyLocation::Pkcs11(_), IssuerState::Active | IssuerState::Staged | IssuerState::Retired) => {
+                !self.can_sign()
+            }
+            (KeyLocation::Pkcs11(_), IssuerState::Disabled) => false,
+            (KeyLocation::Database(_) | KeyLocation::File(_), _) => false,
+        }
+    }
+
+    /// Returns the key when it is in a device, which may be away and come back.
+    pub(super) fn device_key(&self) -> Option<Arc<dyn Signer>> {
+        match self.record.key {
+            KeyLocation::Pkcs11(_) => self.signer.clone(),
+            KeyLocation::Database(_) | KeyLocation::File(_) => None,
+        }
+    }
+
+    /// Returns the addresses at which OCSP is asked about its certificates (RFC 5280, section 4.2.2.1): one for all generations of the name,
+    /// unless its settings say otherwise.
+    pub(super) fn ocsp_urls(&self, settings: &Settings) -> Vec<String> {
+        self.settings.urls.ocsp.clone().unwrap_or_else(|| vec![ocsp_url(settings, &self.name)])
+    }
+
+    /// Returns the addresses at which its certificate is fetched (RFC 5280, section 4.2.2.1), unless its settings say otherwise.
+    fn ca_issuers_urls(&self, settings: &Settings) -> Vec<String> {
+        let urls = &self.settings.urls;
+        urls.ca_issuers.clone().unwrap_or_else(|| vec![certificate_url(settings, &self.path_name)])
+    }
+
+    pub(super) fn signer(&self) -> Result<&Arc<dyn Signer>> {
         self.signer.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Unavailable, format!("the key of the issuer `{}` is not at hand", self.name))
+            Error::new(ErrorKind::Unavailable, format!("the key of the issuer `{}` is not at hand", self.path_name))
                 .with_retry_after(60)
         })
     }
 
-    fn leaf_extensions(&self, approved: &ApprovedRequest, settings: &Settings) -> Vec<Extension> {
+    /// Returns where the CRL of a shard is fetched, as certificates say it.
+    fn crl_distribution_points(&self, settings: &Settings, crl_shard: i32) -> Vec<String> {
+        match &self.settings.urls.crl {
+            Some(addresses) if crl_shard == 0 => addresses.clone(),
+            Some(_) | None => vec![shard_url(settings, &self.path_name, crl_shard)],
+        }
+    }
+
+    /// Chooses the shard of the CRL for a new certificate by the random end of its serial number. A shard that was never published is not
+    /// chosen: whoever gets the certificate must find its CRL.
+    fn crl_shard(&self, serial: &SerialNumber, settings: &Settings) -> i32 {
+        let shards = CrlPolicy::of(&self.settings, settings).shards.min(self.record.maximum_shard);
+        let random = serial.as_bytes().iter().rev().take(7).fold(0_i64, |sum, octet| sum << 8 | i64::from(*octet));
+        random.checked_rem(i64::from(shards)).map_or(0, |place| i32::try_from(place + 1).unwrap_or(0))
+    }
+
+    fn leaf_extensions(&self, approved: &ApprovedRequest, settings: &Settings, crl_shard: i32) -> Vec<Extension> {
         let mut extensions = vec![Extension::key_usage(approved.key_usage())];
         if !approved.extended_key_usage().is_empty() {
             extensions.push(Extension::extended_key_usage(approved.extended_key_usage()));
         }
-        extensions.push(Extension::basic_constraints(None));
+        let authority = approved.certificate_authority();
+        extensions.push(Extension::basic_constraints(authority.map(|authority| Some(authority.path_length))));
+        extensions.extend(
+            authority.and_then(|authority| authority.name_constraints.as_ref()).map(NameConstraints::to_extension),
+        );
         extensions.push(Extension::subject_key_identifier(approved.public_key()));
         extensions.push(Extension::authority_key_identifier(&self.key_identifier()));
-        extensions.push(Extension::authority_information_access(&[certificate_url(settings, &self.name)], &[]));
+        let (ca_issuers, ocsp) = (self.ca_issuers_urls(settings), self.ocsp_urls(settings));
+        if !ca_issuers.is_empty() || !ocsp.is_empty() {
+            extensions.push(Extension::authority_information_access(&ca_issuers, &ocsp));
+        }
         if !approved.names().is_empty() {
             extensions.push(Extension::subject_alt_name(approved.names(), approved.subject().is_empty()));
         }
         if !approved.certificate_policies().is_empty() {
             extensions.push(Extension::certificate_policies(approved.certificate_policies()));
         }
-        extensions.push(Extension::crl_distribution_points(&[crl_url(settings, &self.name)]));
+        let points = self.crl_distribution_points(settings, crl_shard);
+        if !points.is_empty() {
+            extensions.push(Extension::crl_distribution_points(&points));
+            if CrlPolicy::of(&self.settings, settings).delta_interval.is_some() {
+                extensions.push(Extension::freshest_crl(&[delta_url(settings, &self.path_name, crl_shard)]));
+            }
+        }
         if approved.must_staple() {
             extensions.push(Extension::must_staple());
         }
         extensions
     }
+}
+
+/// Returns a chain without the self-issued certificate at its end, if there is one.
+#[must_use]
+pub fn without_root(chain: &[Certificate]) -> &[Certificate] {
+    match chain.split_last() {
+        Some((last, rest)) if last.subject.as_der() == last.issuer.as_der() => rest,
+        Some(_) | None => chain,
+    }
+}
+
+/// Splits `issuing.2` into name and generation; `None` for a name alone.
+fn generation_of(reference: &str) -> Option<(&str, i32)> {
+    let (name, generation) = reference.split_once('.')?;
+    // Only the one way in which it is written, so that each address exists once.
+    let generation = generation.parse().ok().filter(|number: &i32| *number > 0 && number.to_string() == generation)?;
+    Some((name, generation))
 }
 
 /// Encodes a template after linting it: a finding is a defect of ours and stops the signature.
@@ -229,77 +446,28 @@ pub(super) fn certificate_url(settings: &Settings, issuer: &str) -> String {
     format!("{}/pki/{issuer}.crt", settings.public_url)
 }
 
-/// Returns the address of an issuer's CRL.
+/// Returns the address of an issuer's full CRL.
 pub(super) fn crl_url(settings: &Settings, issuer: &str) -> String {
     format!("{}/pki/{issuer}.crl", settings.public_url)
 }
 
-impl CertificateAuthority {
-    /// Returns every issuer as it is now, for the public listener and for the core.
-    #[must_use]
-    pub fn issuers(&self) -> Arc<Issuers> {
-        self.issuers.load_full()
+/// Returns the address of a shard of an issuer's CRL; shard 0 is the full CRL.
+pub(super) fn shard_url(settings: &Settings, issuer: &str, shard: i32) -> String {
+    match shard {
+        0 => crl_url(settings, issuer),
+        shard => format!("{}/pki/{issuer}/{shard}.crl", settings.public_url),
     }
+}
 
-    /// Lists the issuers.
-    #[must_use]
-    pub fn list_issuers(&self, _authorization: &Authorized<ReadIssuers>) -> Arc<Issuers> {
-        self.issuers()
+/// Returns the address of the delta CRL of a shard; shard 0 is the full CRL.
+pub(super) fn delta_url(settings: &Settings, issuer: &str, shard: i32) -> String {
+    match shard {
+        0 => format!("{}/pki/{issuer}/delta.crl", settings.public_url),
+        shard => format!("{}/pki/{issuer}/{shard}/delta.crl", settings.public_url),
     }
+}
 
-    /// Loads the issuers and the keys of new ones; keys that were opened before stay open.
-    ///
-    /// At start a key that cannot be opened is an error; later it is logged, so that one bad issuer does not keep all else from being loaded.
-    pub(super) async fn load_issuers(&self, starting: bool) -> Result<()> {
-        let before = self.issuers();
-        let mut all: Vec<Arc<Issuer>> = Vec::new();
-        for record in self.storage.issuers().await? {
-            let certificate = Certificate::from_der(&record.certificate_der)?;
-            let known = before.by_id(record.id).filter(|issuer| issuer.record.key == record.key);
-            let signer = match known.and_then(|issuer| issuer.signer.clone()) {
-                Some(signer) => Some(signer),
-                None => match self.open_key(&record, &certificate).await {
-                    Err(error) if !starting => {
-                        tracing::error!(issuer = %record.name, %error, "the issuer cannot sign");
-                        None
-                    }
-                    opened => opened?,
-                },
-            };
-            // A parent's row is always before its children's.
-            let parent = record.parent_id.and_then(|id| all.iter().find(|issuer| issuer.id == id));
-            let mut chain = vec![certificate.clone()];
-            chain.extend(parent.iter().flat_map(|parent| parent.chain.iter().cloned()));
-            all.push(Arc::new(Issuer {
-                id: record.id,
-                name: record.name.clone(),
-                parent: parent.map(|parent| parent.name.clone()),
-                state: record.state,
-                is_default: record.is_default,
-                certificate,
-                chain,
-                record,
-                signer,
-            }));
-        }
-        self.issuers.store(Arc::new(Issuers { all }));
-        Ok(())
-    }
-
-    async fn open_key(&self, record: &IssuerRecord, certificate: &Certificate) -> Result<Option<Arc<dyn Signer>>> {
-        if record.state == IssuerState::Disabled {
-            return Ok(None);
-        }
-        match (self.keys.open(&record.key, &certificate.public_key).await, &record.key) {
-            (Ok(signer), _) => Ok(Some(signer)),
-            (Err(error), KeyLocation::File(path)) if !path.exists() => {
-                tracing::warn!(issuer = %record.name, %error, "the issuer's key file is not there; it cannot sign");
-                Ok(None)
-            }
-            (Err(error), _) => {
-                Err(Error::configuration(format!("the key of the issuer `{}` cannot be opened", record.name))
-                    .with_source(error))
-            }
-        }
-    }
+/// Returns the address of the OCSP responder of an issuer.
+pub(super) fn ocsp_url(settings: &Settings, issuer: &str) -> String {
+    format!("{}/ocsp/{issuer}", settings.public_url)
 }

@@ -4,12 +4,18 @@
 pub mod audit;
 pub mod crl;
 pub mod hierarchy;
+pub mod import;
 pub mod inventory;
 pub mod issuance;
 pub mod issuer;
+pub mod issuers;
+pub mod key_revocation;
+pub mod keys;
+pub mod ocsp;
 pub mod profiles;
 pub mod renewal;
 pub mod revocation;
+pub mod settings;
 pub mod tokens;
 
 use std::sync::Arc;
@@ -18,7 +24,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-pub use inventory::CertificateView;
+pub use inventory::{CertificateReference, CertificateView};
 pub use issuance::{CheckedIssuance, IssuanceRequest};
 
 use crate::environment::{Clock, RandomSource};
@@ -35,6 +41,14 @@ pub struct Settings {
     pub crl_validity: Duration,
     /// How old a CRL gets before the next one is made.
     pub crl_refresh: Duration,
+    /// How long before the end of an issuer it is warned of.
+    pub expiry_warning: Duration,
+    /// How many shards the CRL of an issuer has that does not say; 0: none.
+    pub crl_shards: u16,
+    /// How old a delta CRL gets before the next one is made, of issuers that do not say; `None`: there are none.
+    pub crl_delta_interval: Option<Duration>,
+    /// OCSP answers.
+    pub ocsp: ocsp::OcspSettings,
 }
 
 /// A certificate authority over one database.
@@ -50,6 +64,8 @@ pub struct CertificateAuthority {
     issuers: ArcSwap<issuer::Issuers>,
     profiles: ArcSwap<profiles::Profiles>,
     crls: ArcSwap<crl::PublishedCrls>,
+    crl_watch: crl::Watch,
+    ocsp: ocsp::Ocsp,
     /// One CRL at a time in this process; other processes are kept out by a lease.
     publishing: tokio::sync::Mutex<()>,
     refreshing: tokio::sync::Mutex<()>,
@@ -79,11 +95,13 @@ impl CertificateAuthority {
             clock,
             random,
             keys,
+            ocsp: ocsp::Ocsp::new(settings.ocsp),
             settings,
             instance: hex::encode(instance),
             issuers: ArcSwap::default(),
             profiles: ArcSwap::default(),
             crls: ArcSwap::default(),
+            crl_watch: crl::Watch::default(),
             publishing: tokio::sync::Mutex::new(()),
             refreshing: tokio::sync::Mutex::new(()),
             verifying: tokio::sync::Mutex::new(()),
@@ -91,8 +109,7 @@ impl CertificateAuthority {
             generation: AtomicI64::new(-1),
         };
         authority.refresh().await?;
-        let issuers = authority.storage.issuers().await?;
-        authority.load_crls(&issuers).await?;
+        authority.load_crls().await?;
         Ok(authority)
     }
 

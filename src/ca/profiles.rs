@@ -131,6 +131,8 @@ impl CertificateAuthority {
         expected_version: Option<i32>,
     ) -> Result<PutProfile> {
         let profile = CompiledProfile::compile(profile)?.profile().clone();
+        // It may name an issuer that another replica made a moment ago.
+        self.refresh().await?;
         let issuers = self.issuers();
         if let Some(name) =
             profile.issuer.iter().chain(&profile.additional_issuers).find(|name| issuers.by_name(name).is_none())

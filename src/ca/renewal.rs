@@ -3,20 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::issuance::{Idempotency, Issued, Purpose};
-use super::{CertificateAuthority, CertificateView, IssuanceRequest};
+use super::{CertificateAuthority, CertificateReference, CertificateView, IssuanceRequest};
 use crate::auth::Authorized;
 use crate::auth::permission::RenewCertificates;
 use crate::error::{Error, Result, Violation};
 use crate::policy::{Adjustments, RequestedSubjectAltName, RequestedValidity, TypedName};
 use crate::storage::{CertificateStatus, Source};
 use crate::x509::csr::RequestedName;
-use crate::x509::{Certificate, CertificateRequest, SerialNumber, SubjectAltName};
+use crate::x509::{Certificate, CertificateRequest, SubjectAltName};
 
 /// A request to renew.
 #[derive(Clone, Debug)]
 pub struct RenewalRequest {
     /// The certificate to renew.
-    pub serial: SerialNumber,
+    pub certificate: CertificateReference,
     /// A new CSR, whose names must be those of the certificate (or none); without one the same key is certified again, if the profile allows.
     pub csr: Option<CertificateRequest>,
     /// The new validity; the profile's default if absent.
@@ -38,14 +38,15 @@ impl CertificateAuthority {
         request: RenewalRequest,
     ) -> Result<Issued> {
         let caller = authorization.caller();
-        let serial = request.serial.clone();
+        let reference = request.certificate.clone();
+        let serial = reference.serial.clone();
         let purpose = Purpose { caller, action: "certificate.renew", renews: Some(&serial) };
         // Before anything else: by now the old certificate may be revoked or expired, and the answer is still the first one.
         if let Some(issued) = self.replay(caller, request.idempotency.as_ref()).await? {
             return Ok(issued);
         }
         let prepared = async {
-            let old = self.visible_certificate(authorization.owner(), &serial).await?;
+            let old = self.visible_certificate(authorization.owner(), &reference).await?;
             self.renewal_of(old, request)
         };
         match prepared.await {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::inventory::no_certificate;
-use super::{CertificateAuthority, CertificateView};
+use super::{CertificateAuthority, CertificateReference, CertificateView};
 use crate::auth::permission::{ReleaseCertificates, RevokeCertificates};
 use crate::auth::{Authorized, Caller, Role};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,31 +43,35 @@ impl CertificateAuthority {
     /// Revokes a certificate that the caller may touch, or puts it on hold. Again with the same reason changes nothing and succeeds.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when it is revoked for another reason, or a revoked one is to be held; `Forbidden` for the service's own
-    /// certificates unless the caller is an administrator; `Malformed` for an invalidity date in the future.
+    /// As [`Self::certificate`]; `Conflict` when it is revoked for another reason or with another invalidity date, or a revoked one is to be held; `Forbidden` for the
+    /// service's own certificates unless the caller is an administrator; `Malformed` for an invalidity date in the future.
     pub async fn revoke(
         &self,
         authorization: &Authorized<RevokeCertificates>,
-        serial: &SerialNumber,
+        reference: &CertificateReference,
         request: RevocationRequest,
     ) -> Result<CertificateView> {
-        let caller = authorization.caller();
-        let outcome = self.revoke_one(caller, authorization.owner(), serial, request).await;
-        self.audited(caller, "certificate.revoke", object(serial), outcome).await
+        let (caller, owner) = (authorization.caller(), authorization.owner());
+        let outcome = async {
+            self.check_invalidity_date(request.invalidity_date)?;
+            let present = self.visible_certificate(owner, reference).await?;
+            self.revoke_one(caller, owner, present, request).await
+        };
+        self.audited(caller, "certificate.revoke", object(&reference.serial), outcome.await).await
     }
 
     /// Releases a certificate from hold.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when it is not on hold.
+    /// As [`Self::certificate`]; `Conflict` when it is not on hold.
     pub async fn release(
         &self,
         authorization: &Authorized<ReleaseCertificates>,
-        serial: &SerialNumber,
+        reference: &CertificateReference,
     ) -> Result<CertificateView> {
         let caller = authorization.caller();
-        let outcome = self.release_one(caller, authorization.owner(), serial).await;
-        self.audited(caller, "certificate.release", object(serial), outcome).await
+        let outcome = self.release_one(caller, authorization.owner(), reference).await;
+        self.audited(caller, "certificate.release", object(&reference.serial), outcome).await
     }
 
     /// Revokes every certificate that matches the filter and is valid or on hold; the filter must hold at least one condition. The
@@ -109,10 +113,13 @@ impl CertificateAuthority {
             let records = self.storage.certificates(&filter, page).await?;
             let Some(last) = records.last() else { return Ok(result) };
             after = Some((last.issued_at.unix(), last.id));
-            for record in records.iter().filter(|record| can_be_revoked(record, request.reason, now)) {
+            for record in
+                records.into_iter().filter(|record| !self.is_own(record) && can_be_revoked(record, request.reason, now))
+            {
+                let serial = record.serial.clone();
                 if !dry_run {
-                    match self.revoke_one(authorization.caller(), authorization.owner(), &record.serial, request).await
-                    {
+                    let present = self.view(record).await?;
+                    match self.revoke_one(authorization.caller(), authorization.owner(), present, request).await {
                         Ok(_) => result.revoked += 1,
                         // Somebody else changed it in the meantime: it no longer matches.
                         Err(error) if error.kind() == ErrorKind::Conflict => continue,
@@ -121,7 +128,7 @@ impl CertificateAuthority {
                 }
                 result.matched += 1;
                 if result.serials.len() < BULK_LISTED {
-                    result.serials.push(record.serial.clone());
+                    result.serials.push(serial);
                 }
             }
         }
@@ -131,12 +138,11 @@ impl CertificateAuthority {
         &self,
         caller: &Caller,
         owner: Option<&str>,
-        serial: &SerialNumber,
+        present: CertificateView,
         request: RevocationRequest,
     ) -> Result<CertificateView> {
-        self.check_invalidity_date(request.invalidity_date)?;
-        let present = self.visible_certificate(owner, serial).await?;
-        if present.record.source == Source::Internal && caller.principal.role != Role::Administrator {
+        let serial = present.record.serial.clone();
+        if self.is_own(&present.record) && caller.principal.role != Role::Administrator {
             return Err(Error::new(
                 ErrorKind::Forbidden,
                 "only an administrator may revoke the service's own certificates",
@@ -144,6 +150,13 @@ impl CertificateAuthority {
         }
         if already(&present.record, request) {
             return Ok(present);
+        }
+        if let Some(revocation) = present.record.revocation.filter(|earlier| earlier.reason == request.reason) {
+            let date = revocation.invalidity_date.map_or_else(|| "none".to_owned(), |date| format!("`{date}`"));
+            return Err(Error::conflict(format!(
+                "the certificate is {} with another invalidity date, {date}, which stays; ask without one",
+                describe(&present.record)
+            )));
         }
         // A compromise that comes to light later changes the reason, not the moment since when the certificate is revoked.
         let revoked_at = match (present.record.state, present.record.revocation) {
@@ -153,28 +166,32 @@ impl CertificateAuthority {
         let revocation =
             RevocationRecord { reason: request.reason, revoked_at, invalidity_date: request.invalidity_date };
         let change = StateChange {
+            issuer_id: present.record.issuer_id,
             serial: serial.clone(),
             from: admitted_states(request.reason),
             revocation: Some(revocation),
             owner: owner.map(str::to_owned),
-            block_key: request.reason == RevocationReason::KeyCompromise,
+            block_key: request.reason.is_compromise(),
         };
         let details = json!({ "reason": request.reason, "invalidity_date": request.invalidity_date });
-        let event = self.event(caller, "certificate.revoke", AuditOutcome::Success, object(serial), details);
-        match self.storage.change_state(change, event).await? {
+        let event = self.event(caller, "certificate.revoke", AuditOutcome::Success, object(&serial), details);
+        let changed = self.storage.change_state(change, event).await?;
+        self.forget_status(present.record.issuer_id, &serial);
+        match changed {
             StateChanged::Changed(record) => {
                 self.revocation.notify_one();
+                self.refresh_issuers().await;
                 metrics::counter!("chancery_certificates_revoked_total", "reason" => request.reason.as_str())
                     .increment(1);
-                self.view(*record)
+                self.view(*record).await
             }
-            StateChanged::Unchanged(record) if already(&record, request) => self.view(*record),
+            StateChanged::Unchanged(record) if already(&record, request) => self.view(*record).await,
             StateChanged::Unchanged(record) => Err(Error::conflict(format!(
                 "the certificate is {} and cannot be revoked as `{}`",
                 describe(&record),
                 request.reason.as_str()
             ))),
-            StateChanged::NotFound => Err(no_certificate(serial)),
+            StateChanged::NotFound => Err(no_certificate(&serial)),
         }
     }
 
@@ -182,9 +199,12 @@ impl CertificateAuthority {
         &self,
         caller: &Caller,
         owner: Option<&str>,
-        serial: &SerialNumber,
+        reference: &CertificateReference,
     ) -> Result<CertificateView> {
+        let serial = &reference.serial;
+        let present = self.visible_certificate(owner, reference).await?;
         let change = StateChange {
+            issuer_id: present.record.issuer_id,
             serial: serial.clone(),
             from: &[CertificateState::OnHold],
             revocation: None,
@@ -192,16 +212,33 @@ impl CertificateAuthority {
             block_key: false,
         };
         let event = self.event(caller, "certificate.release", AuditOutcome::Success, object(serial), json!({}));
-        match self.storage.change_state(change, event).await? {
+        let changed = self.storage.change_state(change, event).await?;
+        self.forget_status(present.record.issuer_id, serial);
+        match changed {
             StateChanged::Changed(record) => {
                 self.revocation.notify_one();
-                self.view(*record)
+                self.view(*record).await
             }
             StateChanged::Unchanged(record) => {
                 Err(Error::conflict(format!("the certificate is {}, not on hold", describe(&record))))
             }
             StateChanged::NotFound => Err(no_certificate(serial)),
         }
+    }
+
+    /// Loads the issuers anew if a change was one of theirs. What was done is done: a failure is logged, and the next look comes within seconds.
+    pub(super) async fn refresh_issuers(&self) {
+        if let Err(error) = self.refresh().await {
+            tracing::warn!(%error, "the issuers could not be loaded anew after a revocation");
+        }
+    }
+
+    /// Whether a certificate is the service's own: made for itself, or of a CA of ours, whoever recorded it (it may have been imported, or issued
+    /// for a request and installed later).
+    fn is_own(&self, record: &CertificateRecord) -> bool {
+        let issuers = self.issuers();
+        record.source == Source::Internal
+            || issuers.every().any(|issuer| issuer.record().spki_sha256 == record.spki_sha256)
     }
 
     fn check_invalidity_date(&self, invalidity_date: Option<Timestamp>) -> Result<()> {
@@ -218,11 +255,10 @@ impl CertificateAuthority {
 const fn admitted_states(reason: RevocationReason) -> &'static [CertificateState] {
     match reason {
         RevocationReason::CertificateHold => &[CertificateState::Valid],
-        RevocationReason::KeyCompromise => {
+        RevocationReason::KeyCompromise | RevocationReason::CaCompromise => {
             &[CertificateState::Valid, CertificateState::OnHold, CertificateState::Revoked]
         }
         RevocationReason::Unspecified
-        | RevocationReason::CaCompromise
         | RevocationReason::AffiliationChanged
         | RevocationReason::Superseded
         | RevocationReason::CessationOfOperation
@@ -232,15 +268,17 @@ const fn admitted_states(reason: RevocationReason) -> &'static [CertificateState
 }
 
 fn can_be_revoked(record: &CertificateRecord, reason: RevocationReason, now: Timestamp) -> bool {
-    record.source != Source::Internal
-        && record.state != CertificateState::Revoked
+    record.state != CertificateState::Revoked
         && record.not_after >= now
         && admitted_states(reason).contains(&record.state)
 }
 
-/// Whether the certificate is already revoked (or held) for the reason that is asked for.
+/// Whether the certificate is already revoked (or held) for the reason that is asked for, and nothing else is said of the date.
 fn already(record: &CertificateRecord, request: RevocationRequest) -> bool {
-    record.revocation.is_some_and(|revocation| revocation.reason == request.reason)
+    record.revocation.is_some_and(|revocation| {
+        revocation.reason == request.reason
+            && (request.invalidity_date.is_none() || request.invalidity_date == revocation.invalidity_date)
+    })
 }
 
 fn describe(record: &CertificateRecord) -> String {

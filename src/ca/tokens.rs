@@ -98,6 +98,8 @@ impl CertificateAuthority {
     async fn store_token(&self, caller: &Caller, request: TokenRequest) -> Result<CreatedToken> {
         let now = self.clock.now();
         check_request(&request, now)?;
+        // The grants may name an issuer or a profile that another replica made a moment ago.
+        self.refresh().await?;
         self.check_grants(&request.grants)?;
         let secret = api_token::generate(self.random.as_ref())?;
         let token = self.new_token(caller, &request, &secret, now)?;
@@ -109,7 +111,10 @@ impl CertificateAuthority {
                     request_sha256: idempotency.request_sha256,
                     expires_at: now + IDEMPOTENCY_KEY_LIFETIME,
                 },
-                self.keys.seal(secret.expose_secret().as_bytes(), &sealing_context(caller, &idempotency.key))?,
+                self.keys.seal(
+                    secret.expose_secret().as_bytes(),
+                    &sealing_context(&caller.principal.name, &idempotency.key),
+                )?,
             )),
             None => None,
         };
@@ -121,6 +126,7 @@ impl CertificateAuthority {
             (Recorded::Committed, _) => self.created_token(secret, false).await,
             (Recorded::Replayed(answer), Some(idempotency)) => self.replayed_token(caller, &answer, idempotency).await,
             (Recorded::Replayed(_), None) => Err(Error::internal("a request without idempotency key was replayed")),
+            (Recorded::KeyBlocked, _) => Err(Error::internal("a token was refused for a key that it does not have")),
         }
     }
 
@@ -153,7 +159,7 @@ impl CertificateAuthority {
     ) -> Result<CreatedToken> {
         match &answer.result {
             IdempotencyResult::Sealed(sealed) if answer.request_sha256 == idempotency.request_sha256 => {
-                let secret = self.keys.unseal(sealed, &sealing_context(caller, &idempotency.key))?;
+                let secret = self.keys.unseal(sealed, &sealing_context(&caller.principal.name, &idempotency.key))?;
                 let secret = std::str::from_utf8(&secret)
                     .map_err(|error| Error::internal("a sealed token is not text").with_source(error))?;
                 self.created_token(SecretString::from(secret), true).await
@@ -207,6 +213,6 @@ fn check_request(request: &TokenRequest, now: Timestamp) -> Result<()> {
 }
 
 /// Binds a sealed secret to whoever may ask for it again.
-fn sealing_context(caller: &Caller, key: &str) -> String {
-    format!("idempotency:{}:{key}", caller.principal.name)
+pub(super) fn sealing_context(caller: &str, key: &str) -> String {
+    format!("idempotency:{caller}:{key}")
 }

@@ -3,9 +3,11 @@
 //! [`endpoint`] takes the handler only if its first argument is the proof of the declared access, and runs the check before anything
 //! else of the request is read. There is no other way into the table.
 
+use std::sync::Arc;
+
 use actix_web::dev::Payload;
 use actix_web::http::Method;
-use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder, Route, web};
+use actix_web::{FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, Route, web};
 use utoipa::openapi::path::{HttpMethod, Operation};
 use utoipa::openapi::{RefOr, Schema};
 
@@ -27,6 +29,11 @@ pub enum Listener {
 
 /// Schemas by name, as utoipa collects them.
 pub(super) type Schemas = Vec<(String, RefOr<Schema>)>;
+
+/// The path of the entry that a request was matched to, in its extensions: to match it once more for logs and metrics costs as much as
+/// many a handler.
+#[derive(Clone, Debug)]
+pub(super) struct MatchedPath(pub(super) Arc<str>);
 
 /// An entry of the table.
 pub struct Endpoint {
@@ -81,10 +88,12 @@ where
 {
     let document_method = P::methods().into_iter().next().unwrap_or(HttpMethod::Get);
     let method = method(&document_method);
+    let path: Arc<str> = P::path().into();
     let route = move |method: Method| {
-        let handler = handler.clone();
+        let (handler, path) = (handler.clone(), Arc::clone(&path));
         Route::new().method(method).to(move |request: HttpRequest, payload: web::Payload| {
             let handler = handler.clone();
+            request.extensions_mut().insert(MatchedPath(Arc::clone(&path)));
             async move { run::<G, H, A>(handler, request, payload).await }
         })
     };

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::ca::CertificateAuthority;
+use crate::ca::crl::CrlPolicy;
 use crate::error::{Error, Result};
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -50,19 +51,49 @@ fn describe() {
     );
     metrics::describe_counter!("chancery_authentication_failures_total", "Requests with no or a bad credential.");
     metrics::describe_gauge!("chancery_build_info", "Always 1; the version is a label.");
-    metrics::describe_gauge!("chancery_crl_age_seconds", "Seconds since the issuer's published CRL was made.");
+    metrics::describe_gauge!(
+        "chancery_issuer_key_away",
+        "1 while the device with the issuer's key is away or refuses it, else 0."
+    );
+    metrics::describe_counter!(
+        "chancery_crl_failures_total",
+        "Times that the CRLs of an issuer could no longer be published, by issuer; the last ones are served on."
+    );
+    metrics::describe_gauge!(
+        "chancery_crl_age_seconds",
+        "Seconds since the oldest of the issuer's published complete CRLs was made."
+    );
     metrics::describe_gauge!(
         "chancery_crl_next_update_seconds",
-        "Seconds until the published CRL ends; negative when it has ended."
+        "Seconds until the first of the issuer's published CRLs ends; negative when it has ended."
     );
-    metrics::describe_gauge!("chancery_crl_number", "The number of the issuer's published CRL.");
+    metrics::describe_gauge!("chancery_crl_number", "The greatest number of the issuer's published CRLs.");
     metrics::describe_gauge!(
         "chancery_issuer_expires_in_days",
         "Days until the issuer certificate ends; negative when it has ended."
     );
+    metrics::describe_gauge!(
+        "chancery_issuer_expiry_timestamp_seconds",
+        "When the issuer certificate ends, in Unix seconds."
+    );
+    metrics::describe_gauge!(
+        "chancery_expiry_warnings",
+        "Issuers and CRLs that end soon or have ended, as `/readyz` lists them."
+    );
+    metrics::describe_counter!(
+        "chancery_ocsp_answers_total",
+        "OCSP requests answered, by outcome: `signed`, or the OCSP error."
+    );
     metrics::describe_gauge!("chancery_database_connections", "The most database connections.");
     metrics::describe_gauge!("chancery_database_connections_in_use", "Database connections in use.");
     metrics::describe_gauge!("chancery_database_waiting", "Callers that wait for a database connection.");
+}
+
+/// Takes in what was measured since the last time. Samples of durations pile up until then, and nobody need ever ask for them.
+pub fn upkeep() {
+    if let Some(handle) = RECORDER.get() {
+        handle.run_upkeep();
+    }
 }
 
 /// Refreshes the gauges and writes every metric in the Prometheus text format; empty before [`install`].
@@ -80,17 +111,32 @@ fn refresh(ca: &CertificateAuthority) {
     let now = ca.clock().now().unix();
     let crls = ca.published_crls();
     for issuer in ca.issuers().all() {
-        let name = issuer.name.clone();
+        let name = issuer.path_name.clone();
         let left = issuer.certificate.not_after.unix() - now;
+        metrics::gauge!("chancery_issuer_key_away", "issuer" => name.clone()).set(if issuer.device_is_away() {
+            1.0
+        } else {
+            0.0
+        });
         metrics::gauge!("chancery_issuer_expires_in_days", "issuer" => name.clone()).set(left as f64 / 86_400.0);
-        if let Some(crl) = crls.of_issuer(issuer.id) {
-            metrics::gauge!("chancery_crl_age_seconds", "issuer" => name.clone())
-                .set((now - crl.this_update.unix()) as f64);
-            metrics::gauge!("chancery_crl_next_update_seconds", "issuer" => name.clone())
-                .set((crl.next_update.unix() - now) as f64);
-            metrics::gauge!("chancery_crl_number", "issuer" => name).set(crl.number as f64);
+        metrics::gauge!("chancery_issuer_expiry_timestamp_seconds", "issuer" => name.clone())
+            .set(issuer.certificate.not_after.unix() as f64);
+        // Of several the one that is worst off: a shard that nobody publishes any more must not hide behind the others.
+        let complete = crls.all_of(issuer.id).filter(|crl| crl.base_number.is_none());
+        if let Some(made) = complete.map(|crl| crl.this_update.unix()).min() {
+            metrics::gauge!("chancery_crl_age_seconds", "issuer" => name.clone()).set((now - made) as f64);
+        }
+        // A delta from a time when there were deltas ends for good.
+        let has_deltas = CrlPolicy::of(&issuer.settings, ca.settings()).delta_interval.is_some();
+        let current = crls.all_of(issuer.id).filter(|crl| has_deltas || crl.base_number.is_none());
+        if let Some(ends) = current.map(|crl| crl.next_update.unix()).min() {
+            metrics::gauge!("chancery_crl_next_update_seconds", "issuer" => name.clone()).set((ends - now) as f64);
+        }
+        if let Some(number) = crls.all_of(issuer.id).map(|crl| crl.number).max() {
+            metrics::gauge!("chancery_crl_number", "issuer" => name).set(number as f64);
         }
     }
+    metrics::gauge!("chancery_expiry_warnings").set(ca.expiry_warnings().len() as f64);
     let pool = ca.storage().pool_status();
     metrics::gauge!("chancery_database_connections").set(pool.size as f64);
     metrics::gauge!("chancery_database_connections_in_use").set(pool.in_use as f64);

@@ -3,15 +3,18 @@
 //! `tracing-actix-web` is not used: it opens a span with a dozen fields per request, where one line at the end says the same.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, web};
 
+use super::endpoint::MatchedPath;
 use super::extract::{PrincipalName, RequestId, remote_address};
 use super::routes::path_of_pattern;
 use super::state::InFlight;
@@ -104,40 +107,63 @@ fn decorate(headers: &mut HeaderMap, id: &str, api: bool) {
 fn record(response: &ServiceResponse<BoxBody>, id: &str, remote: Option<&str>, started: Instant) {
     let elapsed = started.elapsed();
     let request = response.request();
-    let route = request.match_pattern().map_or_else(|| "unmatched".to_owned(), |pattern| path_of_pattern(&pattern));
-    let status = response.status().as_u16();
-    // An extension method is a text of the client's choice: as a label it would let anybody make time series.
-    let method = match *request.method() {
-        ref known @ (actix_web::http::Method::GET
-        | actix_web::http::Method::HEAD
-        | actix_web::http::Method::POST
-        | actix_web::http::Method::PUT
-        | actix_web::http::Method::DELETE) => known.as_str().to_owned(),
-        _ => "other".to_owned(),
-    };
     let extensions = request.extensions();
+    let matched = extensions.get::<MatchedPath>().map(|matched| Arc::clone(&matched.0));
+    let route = matched.unwrap_or_else(|| {
+        request.match_pattern().map_or_else(|| "unmatched".to_owned(), |pattern| path_of_pattern(&pattern)).into()
+    });
+    let status = response.status();
+    let method = method_label(request.method());
     let principal = extensions.get::<PrincipalName>().map(|name| name.0.as_str());
-    tracing::info!(
-        target: "chancery::access",
-        method,
-        route,
-        status,
-        duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-        principal,
-        remote,
-        request_id = id,
-        "request answered"
-    );
-    metrics::counter!("chancery_http_requests_total", "method" => method, "route" => route.clone(), "status" => status.to_string())
+    macro_rules! log {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "chancery::access",
+                method,
+                route = &*route,
+                status = status.as_u16(),
+                duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+                principal,
+                remote,
+                request_id = id,
+                "request answered"
+            )
+        };
+    }
+    if is_fetch(&route) && !status.is_server_error() {
+        log!(debug)
+    } else {
+        log!(info)
+    }
+    metrics::counter!("chancery_http_requests_total", "method" => method, "route" => Arc::clone(&route), "status" => status.as_str().to_owned())
         .increment(1);
     metrics::histogram!("chancery_http_request_duration_seconds", "route" => route).record(elapsed.as_secs_f64());
+}
+
+/// Whether relying parties fetch it: by the thousand in a second, without a credential, each the same as the others. They are counted, and
+/// written down only when asked for: a line each would cost more than the answer, and let anybody fill a disk.
+fn is_fetch(route: &str) -> bool {
+    route.starts_with("/ocsp/") || route.starts_with("/pki/")
+}
+
+/// Returns the method as a label. An extension method is a text of the client's choice: it would let anybody make time series.
+const fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-    use actix_web::http::{Method, StatusCode};
+    use actix_web::http::StatusCode;
     use actix_web::middleware::from_fn;
     use actix_web::test::{TestRequest, call_service, init_service, read_body};
     use actix_web::{App, HttpResponse};
@@ -181,7 +207,7 @@ mod tests {
         assert_eq!(status, 404);
         assert_eq!(document["code"], "not_found");
         assert_eq!(headers.get("cache-control").unwrap(), "no-store");
-        assert_eq!(problem(TestRequest::get().uri("/pki/a/b.crl")).await.0, 404);
+        assert_eq!(problem(TestRequest::get().uri("/pki/a/b.crt")).await.0, 404);
     }
 
     #[actix_web::test]

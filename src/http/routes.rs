@@ -12,14 +12,17 @@ use super::extract::Public;
 use super::extract::body::discard;
 use super::problem::{shorten, unknown_path};
 use crate::auth::permission::{
-    Inspect, IssueCertificates, ManageProfiles, ManageTokens, PublishCrl, ReadAudit, ReadCertificates, ReadIssuers,
-    ReadProfiles, ReadStatistics, ReadTokens, ReleaseCertificates, RenewCertificates, RevokeCertificates,
+    ImportCertificates, Inspect, IssueCertificates, ManageIssuers, ManageKeys, ManageProfiles, ManageTokens,
+    PublishCrl, ReadAudit, ReadCertificates, ReadIssuers, ReadProfiles, ReadStatistics, ReadTokens,
+    ReleaseCertificates, RenewCertificates, RevokeCertificates,
 };
 use crate::error::{Error, ErrorKind};
+use crate::protocols::rest::issuers::{creation as issuer_creation, lifecycle as issuer_life};
 use crate::protocols::rest::{
-    audit, certificates, inspect, inventory, issuers, profiles, renewal, revocation, statistics, tokens, whoami,
+    audit, certificate_import, certificates, crls, inspect, inventory, issuers, key_revocation, keys, profiles,
+    renewal, revocation, statistics, tokens, whoami,
 };
-use crate::protocols::{crl, operation};
+use crate::protocols::{crl, ocsp, operation};
 
 /// Listeners of what probes ask: plain HTTP beside the API, for those that cannot verify its certificate.
 const PROBED: &[Listener] = &[Listener::Api, Listener::Metrics];
@@ -49,12 +52,32 @@ const CHANGING: &[ErrorKind] = &[
     ErrorKind::UnsupportedMediaType,
 ];
 
+/// Errors of operations that take a proof of possession.
+const PROVING: &[ErrorKind] = &[
+    ErrorKind::Malformed,
+    ErrorKind::BadCsr,
+    ErrorKind::PayloadTooLarge,
+    ErrorKind::UnsupportedMediaType,
+    ErrorKind::PolicyViolation,
+];
+
 /// Errors of operations that make a token.
 const CREATING: &[ErrorKind] = &[
     ErrorKind::Malformed,
     ErrorKind::Conflict,
     ErrorKind::PayloadTooLarge,
     ErrorKind::UnsupportedMediaType,
+    ErrorKind::IdempotencyKeyReused,
+];
+
+/// Errors of operations that make issuers and certify CAs.
+const MAKING_ISSUERS: &[ErrorKind] = &[
+    ErrorKind::Malformed,
+    ErrorKind::NotFound,
+    ErrorKind::Conflict,
+    ErrorKind::PayloadTooLarge,
+    ErrorKind::UnsupportedMediaType,
+    ErrorKind::PolicyViolation,
     ErrorKind::IdempotencyKeyReused,
 ];
 
@@ -66,6 +89,10 @@ const READING: &[ErrorKind] = &[ErrorKind::Malformed, ErrorKind::NotFound];
 
 /// Errors of reading one object that has several representations.
 const NEGOTIATED: &[ErrorKind] = &[ErrorKind::Malformed, ErrorKind::NotFound, ErrorKind::NotAcceptable];
+
+/// Errors of reading one certificate, whose serial number may be that of several.
+const NEGOTIATED_OF_SEVERAL: &[ErrorKind] =
+    &[ErrorKind::Malformed, ErrorKind::NotFound, ErrorKind::NotAcceptable, ErrorKind::Conflict];
 
 /// Errors of operations on an object without a body.
 const ACTING: &[ErrorKind] = &[ErrorKind::Malformed, ErrorKind::NotFound, ErrorKind::Conflict];
@@ -91,23 +118,33 @@ fn certificate_entries() -> Vec<Endpoint> {
         entry!(IssueCertificates, certificates / __path_issue / issue).fails(ISSUING),
         entry!(IssueCertificates, certificates / __path_check / check).fails(ISSUING),
         entry!(RevokeCertificates, revocation / __path_revoke_matching / revoke_matching).fails(CHANGING),
+        entry!(ImportCertificates, certificate_import / __path_import / import).fails(CREATING_NOTHING),
         entry!(ReadCertificates, inventory / __path_list / list).fails(LISTING),
-        entry!(ReadCertificates, inventory / __path_read_as / read_as).fails(READING),
-        entry!(ReadCertificates, inventory / __path_read / read).fails(NEGOTIATED),
+        entry!(ReadCertificates, inventory / __path_read_as / read_as).fails(ACTING),
+        entry!(ReadCertificates, inventory / __path_read / read).fails(NEGOTIATED_OF_SEVERAL),
         entry!(RevokeCertificates, revocation / __path_revoke / revoke).fails(CHANGING),
         entry!(ReleaseCertificates, revocation / __path_release / release).fails(ACTING),
         entry!(RenewCertificates, renewal / __path_renew / renew).fails(ISSUING),
+        entry!(RevokeCertificates, key_revocation / __path_revoke_key / revoke_key).fails(PROVING),
     ]
 }
 
 fn administration_entries() -> Vec<Endpoint> {
     vec![
         entry!(ReadIssuers, issuers / __path_list / list).fails(LISTING),
+        entry!(ManageIssuers, issuer_creation / __path_create / create).fails(MAKING_ISSUERS),
         entry!(ReadIssuers, issuers / __path_read / read).fails(READING),
+        entry!(ManageIssuers, issuer_life / __path_update / update).fails(CHANGING),
+        entry!(ReadIssuers, issuer_life / __path_csr / csr).fails(NEGOTIATED),
+        entry!(ManageIssuers, issuer_life / __path_install_certificate / install_certificate).fails(CHANGING),
+        entry!(ManageIssuers, issuer_life / __path_roll_over / roll_over).fails(MAKING_ISSUERS),
+        entry!(ManageIssuers, issuer_life / __path_cross_sign / cross_sign).fails(MAKING_ISSUERS),
         entry!(ReadIssuers, issuers / __path_certificate / certificate).fails(NEGOTIATED),
         entry!(ReadIssuers, issuers / __path_chain / chain).fails(NEGOTIATED),
-        entry!(ReadIssuers, issuers / __path_crl / crl).fails(NEGOTIATED),
-        entry!(PublishCrl, issuers / __path_publish_crl / publish_crl).fails(ACTING),
+        entry!(ReadIssuers, crls / __path_read / read).fails(NEGOTIATED),
+        entry!(PublishCrl, crls / __path_publish / publish).fails(ACTING),
+        entry!(ManageKeys, keys / __path_list / list),
+        entry!(ManageKeys, keys / __path_reseal / reseal).fails(&[ErrorKind::Conflict]),
         entry!(ReadProfiles, profiles / __path_list / list).fails(LISTING),
         entry!(ReadProfiles, profiles / __path_read / read).fails(READING),
         entry!(ManageProfiles, profiles / __path_put / put).fails(CHANGING),
@@ -133,6 +170,12 @@ fn public_entries() -> Vec<Endpoint> {
             .on(EVERYWHERE)
             .fails(&[ErrorKind::NotFound]),
         entry!(Public, crl / __path_issuer_crl / issuer_crl).on(EVERYWHERE).fails(&[ErrorKind::NotFound]),
+        // Before that of the shards, whose pattern it matches too.
+        entry!(Public, crl / __path_delta_crl / delta_crl).on(EVERYWHERE).fails(&[ErrorKind::NotFound]),
+        entry!(Public, crl / __path_shard_crl / shard_crl).on(EVERYWHERE).fails(&[ErrorKind::NotFound]),
+        entry!(Public, crl / __path_shard_delta_crl / shard_delta_crl).on(EVERYWHERE).fails(&[ErrorKind::NotFound]),
+        entry!(Public, ocsp / __path_ask / ask).on(EVERYWHERE),
+        entry!(Public, ocsp / __path_fetch / fetch).on(EVERYWHERE),
         entry!(Public, operation / __path_health / health).on(PROBED),
         entry!(Public, operation / __path_ready / ready).on(PROBED),
         entry!(Public, operation / __path_openapi_document / openapi_document),
@@ -172,17 +215,19 @@ pub fn configure(config: &mut web::ServiceConfig, listener: Listener) {
 
 /// The limit that actix-web is told for the serial number, which has no dot, so that `{serial}` and `{serial}.{format}` never overlap.
 const SERIAL_LIMIT: &str = ":[^/.]+";
-/// A path below `/docs/`, with slashes.
-const FILE_LIMIT: &str = ":.*";
+/// The end of a path, with slashes: a file below `/docs/`, an OCSP request in base64.
+const REST_LIMIT: &str = ":.*";
 
 /// Turns a path of the OpenAPI document into a pattern of actix-web.
 fn pattern(path: &str) -> String {
-    path.replace("{serial}", &format!("{{serial{SERIAL_LIMIT}}}")).replace("{file}", &format!("{{file{FILE_LIMIT}}}"))
+    path.replace("{serial}", &format!("{{serial{SERIAL_LIMIT}}}"))
+        .replace("{file}", &format!("{{file{REST_LIMIT}}}"))
+        .replace("{request}", &format!("{{request{REST_LIMIT}}}"))
 }
 
 /// Turns a pattern of actix-web back into the path, for metrics and logs.
 pub(super) fn path_of_pattern(pattern: &str) -> String {
-    pattern.replace(SERIAL_LIMIT, "").replace(FILE_LIMIT, "")
+    pattern.replace(SERIAL_LIMIT, "").replace(REST_LIMIT, "")
 }
 
 fn method_not_allowed(request: &HttpRequest, methods: &[Method]) -> HttpResponse {
@@ -240,7 +285,18 @@ mod tests {
             .filter(|endpoint| endpoint.listeners.contains(&Listener::Public))
             .map(|endpoint| endpoint.path)
             .collect();
-        assert_eq!(public, ["/pki/{issuer}.crt", "/pki/{issuer}.crl"]);
+        assert_eq!(
+            public,
+            [
+                "/pki/{issuer}.crt",
+                "/pki/{issuer}.crl",
+                "/pki/{issuer}/delta.crl",
+                "/pki/{issuer}/{shard}.crl",
+                "/pki/{issuer}/{shard}/delta.crl",
+                "/ocsp/{issuer}",
+                "/ocsp/{issuer}/{request}"
+            ]
+        );
     }
 
     #[test]

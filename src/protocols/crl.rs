@@ -2,12 +2,13 @@
 //!
 //! An anonymous request never leads to a signature or a look into the database: what is published is what the core holds.
 
-use actix_web::http::header::{self, ETag, EntityTag, HttpDate, IfModifiedSince, IfNoneMatch, LastModified};
+use actix_web::http::header::{self, ETag, EntityTag, HttpDate, LastModified};
 use std::sync::Arc;
 
 use actix_web::web::Bytes;
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::conditional::is_fresh_at;
 use crate::error::{Error, Result};
 use crate::http::AppState;
 use crate::http::extract::Public;
@@ -37,7 +38,7 @@ pub async fn issuer_certificate(
     request: HttpRequest,
 ) -> Result<HttpResponse> {
     let issuers = state.ca.issuers();
-    let issuer = issuers.by_name(&path).ok_or_else(|| unknown(&path))?;
+    let issuer = issuers.by_path_name(&path).ok_or_else(|| unknown(&path))?;
     let certificate = &issuer.certificate;
     let tag = EntityTag::new_strong(hex::encode(certificate.fingerprint_sha256()));
     let document =
@@ -47,13 +48,13 @@ pub async fn issuer_certificate(
 
 /// Fetches an issuer's CRL.
 ///
-/// The published full CRL in DER, as the CRL distribution points of certificates name it; it may be cached until its `nextUpdate`.
+/// The published full CRL in DER. Certificates name it as their CRL distribution point unless the issuer has shards.
 #[utoipa::path(
     get, path = "/pki/{issuer}.crl", operation_id = "fetchCrl", tag = "relying parties",
-    params(("issuer" = String, Path, description = "The issuer's name.", example = "issuing")),
+    params(("issuer" = String, Path, description = "The issuer's name; from its second generation on with a dot and the generation.", example = "issuing")),
     responses(
         (status = 200, description = "The CRL.", content_type = "application/pkix-crl", body = Vec<u8>,
-         headers(("ETag" = String, description = "Changes with the CRL number."), ("Last-Modified" = String, description = "Its `thisUpdate`."), ("Cache-Control" = String, description = "How long it may be cached."))),
+         headers(("ETag" = String, description = "Changes with the CRL number."), ("Last-Modified" = String, description = "Its `thisUpdate`."), ("Cache-Control" = String, description = "How long it may be cached: until the next one is expected, an hour at most for one that a revocation replaces, never beyond `nextUpdate`."))),
         (status = 304, description = "Not changed since `If-None-Match` or `If-Modified-Since`."),
     )
 )]
@@ -63,20 +64,112 @@ pub async fn issuer_crl(
     path: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse> {
+    answer(&state, &request, &path, 0, false)
+}
+
+/// Fetches an issuer's delta CRL.
+///
+/// What changed since the full CRL (RFC 5280, section 5.2.4), in DER; certificates and the full CRL name it as their freshest CRL.
+#[utoipa::path(
+    get, path = "/pki/{issuer}/delta.crl", operation_id = "fetchDeltaCrl", tag = "relying parties",
+    params(("issuer" = String, Path, description = "The issuer's name; from its second generation on with a dot and the generation.", example = "issuing")),
+    responses(
+        (status = 200, description = "The CRL.", content_type = "application/pkix-crl", body = Vec<u8>,
+         headers(("ETag" = String, description = "Changes with the CRL number."), ("Last-Modified" = String, description = "Its `thisUpdate`."), ("Cache-Control" = String, description = "How long it may be cached: until the next one is expected, an hour at most for one that a revocation replaces, never beyond `nextUpdate`."))),
+        (status = 304, description = "Not changed since `If-None-Match` or `If-Modified-Since`."),
+    )
+)]
+pub async fn delta_crl(
+    _public: Public,
+    state: web::Data<AppState>,
+    path: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse> {
+    answer(&state, &request, &path, 0, true)
+}
+
+/// Fetches a shard of an issuer's CRL.
+///
+/// The CRL of the certificates that name this address as their CRL distribution point, in DER; it says so itself (RFC 5280, section 5.2.5).
+#[utoipa::path(
+    get, path = "/pki/{issuer}/{shard}.crl", operation_id = "fetchCrlShard", tag = "relying parties",
+    params(
+        ("issuer" = String, Path, description = "The issuer's name; from its second generation on with a dot and the generation.", example = "issuing"),
+        ("shard" = u16, Path, description = "The shard, from 1.", example = 3),
+    ),
+    responses(
+        (status = 200, description = "The CRL.", content_type = "application/pkix-crl", body = Vec<u8>,
+         headers(("ETag" = String, description = "Changes with the CRL number."), ("Last-Modified" = String, description = "Its `thisUpdate`."), ("Cache-Control" = String, description = "How long it may be cached: until the next one is expected, an hour at most for one that a revocation replaces, never beyond `nextUpdate`."))),
+        (status = 304, description = "Not changed since `If-None-Match` or `If-Modified-Since`."),
+    )
+)]
+pub async fn shard_crl(
+    _public: Public,
+    state: web::Data<AppState>,
+    path: web::Path<(String, String)>,
+    request: HttpRequest,
+) -> Result<HttpResponse> {
+    answer(&state, &request, &path.0, shard(&path.1)?, false)
+}
+
+/// Fetches the delta CRL of a shard.
+///
+/// What changed since the CRL of the shard, in DER.
+#[utoipa::path(
+    get, path = "/pki/{issuer}/{shard}/delta.crl", operation_id = "fetchDeltaCrlShard", tag = "relying parties",
+    params(
+        ("issuer" = String, Path, description = "The issuer's name; from its second generation on with a dot and the generation.", example = "issuing"),
+        ("shard" = u16, Path, description = "The shard, from 1.", example = 3),
+    ),
+    responses(
+        (status = 200, description = "The CRL.", content_type = "application/pkix-crl", body = Vec<u8>,
+         headers(("ETag" = String, description = "Changes with the CRL number."), ("Last-Modified" = String, description = "Its `thisUpdate`."), ("Cache-Control" = String, description = "How long it may be cached: until the next one is expected, an hour at most for one that a revocation replaces, never beyond `nextUpdate`."))),
+        (status = 304, description = "Not changed since `If-None-Match` or `If-Modified-Since`."),
+    )
+)]
+pub async fn shard_delta_crl(
+    _public: Public,
+    state: web::Data<AppState>,
+    path: web::Path<(String, String)>,
+    request: HttpRequest,
+) -> Result<HttpResponse> {
+    answer(&state, &request, &path.0, shard(&path.1)?, true)
+}
+
+/// Answers with a published CRL.
+fn answer(
+    state: &AppState,
+    request: &HttpRequest,
+    path_name: &str,
+    shard: i32,
+    is_delta: bool,
+) -> Result<HttpResponse> {
     let issuers = state.ca.issuers();
-    let issuer = issuers.by_name(&path).ok_or_else(|| unknown(&path))?;
-    let crls = state.ca.published_crls();
-    let crl = crls
-        .of_issuer(issuer.id)
-        .ok_or_else(|| Error::not_found(format!("the issuer `{}` has not published a CRL yet", shorten(&path))))?;
+    let issuer = issuers.by_path_name(path_name).ok_or_else(|| unknown(path_name))?;
+    let crl = state.ca.served_crl(issuer, shard, is_delta).ok_or_else(|| not_published(path_name, is_delta))?;
     let document = Document {
         tag: EntityTag::new_strong(format!("{}-{}", crl.number, crl.this_update.unix())),
         modified: crl.this_update,
-        age: crl.next_update.since(state.ca.clock().now()).as_secs(),
+        age: state.ca.crl_cache_age(issuer, &crl).as_secs(),
         media_type: "application/pkix-crl",
     };
-    // Shared, not copied: it is large, and a slow client reads it for long.
-    Ok(document.answer(&request, Bytes::from_owner(Shared(Arc::clone(crl)))))
+    Ok(document.answer(request, octets(&crl)))
+}
+
+/// Returns a CRL as the body of an answer: shared, not copied, because it is large and a slow client reads it for long.
+pub(super) fn octets(crl: &Arc<CrlRecord>) -> Bytes {
+    Bytes::from_owner(Shared(Arc::clone(crl)))
+}
+
+/// Reads a shard, in the one way in which it is written, so that each address exists once.
+fn shard(text: &str) -> Result<i32> {
+    let shard = text.parse().ok().filter(|shard: &i32| *shard > 0 && shard.to_string() == text);
+    shard.ok_or_else(|| Error::not_found(format!("there is no CRL shard `{}`", shorten(text))))
+}
+
+fn not_published(path_name: &str, is_delta: bool) -> Error {
+    let kind = if is_delta { "delta CRL" } else { "CRL" };
+    Error::not_found(format!("the issuer `{}` has not published this {kind}", shorten(path_name)))
 }
 
 fn unknown(name: &str) -> Error {
@@ -118,14 +211,7 @@ impl Document {
     }
 
     fn is_fresh_at(&self, request: &HttpRequest, modified: HttpDate) -> bool {
-        if request.headers().contains_key(header::IF_NONE_MATCH) {
-            return match request.get_header::<IfNoneMatch>() {
-                Some(IfNoneMatch::Any) => true,
-                Some(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&self.tag)),
-                None => false,
-            };
-        }
-        request.get_header::<IfModifiedSince>().is_some_and(|since| modified <= since.0)
+        is_fresh_at(request, &self.tag, modified)
     }
 }
 

@@ -6,6 +6,7 @@ use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
+use crate::ca::issuers::expiry::ExpiryWarning;
 use crate::error::{Error, Result};
 use crate::http::AppState;
 use crate::http::extract::Public;
@@ -44,16 +45,18 @@ pub struct Readiness {
     pub status: &'static str,
     /// Every check.
     pub checks: Vec<Check>,
+    /// What ends soon or has ended; the service is ready all the same.
+    pub warnings: Vec<ExpiryWarning>,
 }
 
 /// One check of readiness.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = ReadinessCheck)]
 pub struct Check {
-    /// What was checked: `process`, `database` or `issuers`.
+    /// What was checked: `process`, `database`, `issuers` or `signer`.
     #[schema(example = "database")]
     pub name: &'static str,
-    /// `ok` or `failed`.
+    /// `ok`, `failed`, or `warning` for what does not make the service unready.
     #[schema(example = "ok")]
     pub status: &'static str,
     /// What is wrong; absent when nothing is.
@@ -61,22 +64,30 @@ pub struct Check {
     pub detail: Option<&'static str>,
 }
 
+const FAILED: &str = "failed";
+
 impl Check {
     fn of(name: &'static str, passed: bool, detail: &'static str) -> Self {
-        Self { name, status: if passed { "ok" } else { "failed" }, detail: (!passed).then_some(detail) }
+        Self { name, status: if passed { "ok" } else { FAILED }, detail: (!passed).then_some(detail) }
+    }
+
+    /// What an operator must know and no load balancer should act on: everything else is served, and no other replica does better.
+    fn warning(name: &'static str, applies: bool, detail: &'static str) -> Self {
+        Self { name, status: if applies { "warning" } else { "ok" }, detail: applies.then_some(detail) }
     }
 }
 
 /// Tells whether the service can do its work.
 ///
-/// The database must be reachable with every migration, an issuer must be active, and the service must not be stopping.
+/// The database must be reachable with every migration, an issuer must be active, and the service must not be stopping. `warnings` tells of issuers
+/// and CRLs that end soon.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readiness", tag = "operation",
     responses(
         (status = 200, description = "It can.", body = Readiness,
-         example = json!({"status": "ready", "checks": [{"name": "process", "status": "ok"}, {"name": "database", "status": "ok"}, {"name": "issuers", "status": "ok"}]})),
+         example = json!({"status": "ready", "checks": [{"name": "process", "status": "ok"}, {"name": "database", "status": "ok"}, {"name": "issuers", "status": "ok"}, {"name": "signer", "status": "ok"}], "warnings": []})),
         (status = 503, description = "It cannot now.", body = Readiness,
-         example = json!({"status": "not_ready", "checks": [{"name": "process", "status": "ok"}, {"name": "database", "status": "failed", "detail": "the database cannot be reached or lacks a migration"}, {"name": "issuers", "status": "ok"}]}))
+         example = json!({"status": "not_ready", "checks": [{"name": "process", "status": "ok"}, {"name": "database", "status": "failed", "detail": "the database cannot be reached or lacks a migration"}, {"name": "issuers", "status": "ok"}, {"name": "signer", "status": "warning", "detail": "the device with an issuer's key is away; what that issuer signs is unavailable"}], "warnings": []}))
     )
 )]
 pub async fn ready(_public: Public, state: web::Data<AppState>) -> HttpResponse {
@@ -85,17 +96,27 @@ pub async fn ready(_public: Public, state: web::Data<AppState>) -> HttpResponse 
         tracing::warn!(detail = error.detail(), "the database is not ready");
     }
     let active = state.ca.issuers().all().iter().any(|issuer| issuer.state == IssuerState::Active);
+    let away = state.ca.issuers().all().iter().any(|issuer| issuer.device_is_away());
     let checks = vec![
         Check::of("process", !state.stopping.has_begun(), "the service is stopping"),
         Check::of("database", database.is_ok(), "the database cannot be reached or lacks a migration"),
         Check::of("issuers", active, "no issuer is active"),
+        Check::warning(
+            "signer",
+            away,
+            "the device with an issuer's key is away; what that issuer signs is unavailable",
+        ),
     ];
-    let passed = checks.iter().all(|check| check.detail.is_none());
+    let passed = checks.iter().all(|check| check.status != FAILED);
     let mut answer = if passed { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     if !passed {
         answer.insert_header((header::RETRY_AFTER, "2"));
     }
-    no_store(answer).json(Readiness { status: if passed { "ready" } else { "not_ready" }, checks })
+    no_store(answer).json(Readiness {
+        status: if passed { "ready" } else { "not_ready" },
+        checks,
+        warnings: state.ca.expiry_warnings(),
+    })
 }
 
 /// Shows the metrics.

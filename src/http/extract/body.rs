@@ -84,7 +84,7 @@ pub(crate) async fn read_document(request: &HttpRequest, payload: dev::Payload) 
 ///
 /// # Errors
 /// `PayloadTooLarge`; `UnsupportedMediaType` for a compressed body; `Malformed` when it is cut short, too slow, or its idempotency key is bad.
-pub(super) async fn read(request: &HttpRequest, mut payload: dev::Payload, limit: usize) -> Result<Submission> {
+pub(crate) async fn read(request: &HttpRequest, mut payload: dev::Payload, limit: usize) -> Result<Submission> {
     let submission = read_whole(request, &mut payload, limit).await;
     if submission.is_err() {
         discard(&mut payload).await;

@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(detail("limit=5&limit=5"), "the query parameter `limit` is there more than once");
         assert_eq!(
             detail("colour=blue"),
-            "the query parameter `colour` is not valid: unknown variant `blue`; known are `red` or `green`"
+            "the query parameter `colour` is not valid: unknown value `blue`; known are `red` or `green`"
         );
         assert!(detail("limit=x").starts_with("the query parameter `limit` is not valid"));
         assert!(read(&"label=a&".repeat(201)).is_err());

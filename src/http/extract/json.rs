@@ -81,15 +81,98 @@ fn refusal(error: serde_path_to_error::Error<serde_json::Error>) -> Error {
     Error::malformed(detail)
 }
 
-/// Says what is known where serde says what it expected.
+/// Says in the words of JSON what serde says in those of Rust: what is known where it says what it expected, and which kind of value it
+/// expected where another one is.
 pub(crate) fn known(message: &str) -> String {
+    if message.starts_with("invalid ")
+        && let Some((found, expected)) = message.rsplit_once(", expected ")
+    {
+        return format!("{}, expected {}", found_words(found), expected_words(expected));
+    }
     if !message.starts_with("unknown ") {
         return message.to_owned();
     }
+    let message = match message.strip_prefix("unknown variant ") {
+        Some(rest) => format!("unknown value {rest}"),
+        None => message.to_owned(),
+    };
     message
         .replace(", expected one of ", "; known are ")
         .replace(", there are no fields", "; no fields are known here")
         .replace(", expected ", "; known are ")
+}
+
+/// Renames the kind of value that was found.
+fn found_words(found: &str) -> String {
+    const KINDS: [(&str, &str); 6] = [
+        ("invalid type: sequence", "invalid type: a list"),
+        ("invalid type: map", "invalid type: an object"),
+        ("invalid type: string", "invalid type: text"),
+        ("invalid type: unit value", "invalid type: null"),
+        ("invalid type: floating point", "invalid type: number"),
+        ("invalid type: integer", "invalid type: number"),
+    ];
+    let renamed = KINDS.iter().find_map(|(serde, ours)| found.strip_prefix(serde).map(|rest| format!("{ours}{rest}")));
+    renamed.unwrap_or_else(|| found.to_owned())
+}
+
+/// Names the kind of value that was expected.
+fn expected_words(expected: &str) -> String {
+    let whole = |least: i128, greatest: i128| format!("a whole number from {least} to {greatest}");
+    match expected {
+        "u8" => whole(0, u8::MAX.into()),
+        "u16" => whole(0, u16::MAX.into()),
+        "u32" => whole(0, u32::MAX.into()),
+        "u64" | "usize" => whole(0, u64::MAX.into()),
+        "i8" => whole(i8::MIN.into(), i8::MAX.into()),
+        "i16" => whole(i16::MIN.into(), i16::MAX.into()),
+        "i32" => whole(i32::MIN.into(), i32::MAX.into()),
+        "i64" | "isize" => whole(i64::MIN.into(), i64::MAX.into()),
+        "f32" | "f64" => "a number".to_owned(),
+        "a boolean" | "bool" => "`true` or `false`".to_owned(),
+        "a string" | "string" | "a borrowed string" | "string or map" | "string only" | "variant identifier" => {
+            "text".to_owned()
+        }
+        "a map" | "map" => "an object".to_owned(),
+        "a sequence" | "sequence" => "a list".to_owned(),
+        "unit" | "null" => "null".to_owned(),
+        _ if expected.starts_with("struct ") || expected.contains("tagged enum ") => "an object".to_owned(),
+        _ if expected.starts_with("enum ") => "text".to_owned(),
+        _ if expected.starts_with("a tuple ") || expected.starts_with("an array ") => "a list".to_owned(),
+        _ => expected.to_owned(),
+    }
+}
+
+/// Reads an object whose `kind` decides what the rest of it is. serde's own way of doing so forgets where in it an error is.
+pub(crate) fn by_kind<'de, D, T>(
+    deserializer: D,
+    kinds: &'static [&'static str],
+    read: impl FnOnce(&str, serde_json::Value) -> Option<Result<T, serde_path_to_error::Error<serde_json::Error>>>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let mut object = serde_json::Map::deserialize(deserializer)?;
+    let kind = match object.remove("kind") {
+        Some(serde_json::Value::String(kind)) => kind,
+        Some(_) => return Err(de::Error::custom(format!("`kind` is text; known are `{}`", kinds.join("`, `")))),
+        None => return Err(de::Error::missing_field("kind")),
+    };
+    match read(&kind, serde_json::Value::Object(object)) {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(error)) => {
+            let path = error.path().to_string();
+            let message = known(&error.into_inner().to_string());
+            let place =
+                if path == "." { String::new() } else { format!(" (at `{}`)", crate::http::problem::shorten(&path)) };
+            Err(de::Error::custom(format!("{message}{place}")))
+        }
+        None => Err(de::Error::custom(format!(
+            "unknown value `{}`; known are `{}` (at `kind`)",
+            crate::http::problem::shorten(&kind),
+            kinds.join("`, `")
+        ))),
+    }
 }
 
 /// Any JSON value; reading one checks that no object in it has a key twice, which serde's maps and flattened structs let pass.
@@ -193,7 +276,17 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_named_with_its_path() {
-        assert_eq!(detail(r#"{"inner": [{"a": 300}]}"#), "invalid value: integer `300`, expected u8 (at `inner[0].a`)");
+        assert_eq!(
+            detail(r#"{"inner": [{"a": 300}]}"#),
+            "invalid value: integer `300`, expected a whole number from 0 to 255 (at `inner[0].a`)"
+        );
+        assert_eq!(
+            detail(r#"{"inner": {"u8": ", expected u8"}}"#),
+            "invalid type: an object, expected a list (at `inner`)"
+        );
+        assert_eq!(detail(r#"{"inner": [[]]}"#), "invalid length 0, expected an object (at `inner[0]`)");
+        assert_eq!(detail(r#"{"inner": [5]}"#), "invalid type: number `5`, expected an object (at `inner[0]`)");
+        assert!(!detail("[1]").contains("struct"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::error::{Result, Violation};
 use crate::http::accept;
 use crate::http::extract::{Auth, IdempotencyHeader};
 use crate::policy::ApprovedRequest;
-use crate::x509::{KeyUsage, Timestamp};
+use crate::x509::{KeyUsage, NameConstraintsDocument, Timestamp};
 
 /// Issues a certificate.
 ///
@@ -138,10 +138,23 @@ pub struct PreviewDocument {
     pub certificate_policies: Vec<String>,
     /// Whether it would ask for OCSP must-staple.
     pub must_staple: bool,
+    /// What would make it the certificate of a CA; absent for any other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<PreviewAuthorityDocument>,
     /// The first second of validity, if it were issued now.
     pub not_before: Timestamp,
     /// The last second of validity, if it were issued now.
     pub not_after: Timestamp,
+}
+
+/// What makes a certificate that of a CA.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = CertificateAuthorityPreview)]
+pub struct PreviewAuthorityDocument {
+    /// How many CA certificates may follow below it.
+    pub path_length: u8,
+    /// The names that may be signed below it; null for any.
+    pub name_constraints: Option<NameConstraintsDocument>,
 }
 
 impl CheckDocument {
@@ -168,6 +181,10 @@ impl PreviewDocument {
             extended_key_usage: approved.extended_key_usage().iter().map(ToString::to_string).collect(),
             certificate_policies: approved.certificate_policies().iter().map(ToString::to_string).collect(),
             must_staple: approved.must_staple(),
+            certificate_authority: approved.certificate_authority().map(|authority| PreviewAuthorityDocument {
+                path_length: authority.path_length,
+                name_constraints: authority.name_constraints.as_ref().map(NameConstraintsDocument::from),
+            }),
             not_before: approved.not_before(),
             not_after: approved.not_after(),
         }

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
-use super::query::{Conditions, ListParameters, ListQuery, serial};
+use super::query::{Conditions, IssuerChoice, ListParameters, ListQuery};
 use super::record::{self, CertificateDocument, Representation};
 use super::{JSON, State, export};
 use crate::auth::permission::ReadCertificates;
@@ -67,7 +67,7 @@ const OFFERED: [&str; 7] = [
 /// (`application/pem-certificate-chain`), DER (`application/pkix-cert`), PKCS #7 (`application/pkcs7-mime`), or described for people (`text/plain`).
 #[utoipa::path(
     get, path = "/api/v1/certificates/{serial}", operation_id = "readCertificate", tag = "certificates",
-    params(("serial" = String, Path, description = "The serial number, hex; colons and upper case are taken.", example = "0198a3f2c1d04b7e9a6c35d2f81e0b4477aa91c3")),
+    params(("serial" = String, Path, description = "The serial number, hex; colons and upper case are taken.", example = "0198a3f2c1d04b7e9a6c35d2f81e0b4477aa91c3"), IssuerChoice),
     responses((status = 200, description = "The certificate.", content(
         (CertificateDocument = "application/json", example = json!(record::example(true))),
         (String = "application/x-pem-file"),
@@ -82,7 +82,7 @@ pub async fn read(
     state: State,
     path: web::Path<String>,
     request: HttpRequest,
-    _query: Parameters<()>,
+    choice: Parameters<IssuerChoice>,
 ) -> Result<HttpResponse> {
     let representation = match OFFERED.get(accept::choose(&request, &OFFERED)?).copied() {
         Some("application/x-pem-file") => Some(Representation::Pem),
@@ -92,7 +92,7 @@ pub async fn read(
         Some("text/plain") => Some(Representation::Text),
         _ => None,
     };
-    let view = state.ca.certificate(&authorization, &serial(&path)?).await?;
+    let view = state.ca.certificate(&authorization, &choice.0.of(&path)?).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header(("Vary", "Accept"));
     Ok(match representation {
@@ -110,6 +110,7 @@ pub async fn read(
     params(
         ("serial" = String, Path, description = "The serial number, hex; colons and upper case are taken.", example = "0198a3f2c1d04b7e9a6c35d2f81e0b4477aa91c3"),
         ("format" = String, Path, description = "`pem`, `fullchain.pem`, `der`, `p7b` or `txt`.", example = "pem"),
+        IssuerChoice,
     ),
     responses((status = 200, description = "The certificate.", content(
         (String = "application/x-pem-file"),
@@ -123,7 +124,7 @@ pub async fn read_as(
     authorization: Auth<ReadCertificates>,
     state: State,
     path: web::Path<(String, String)>,
-    _query: Parameters<()>,
+    choice: Parameters<IssuerChoice>,
 ) -> Result<HttpResponse> {
     let (text, suffix) = path.into_inner();
     let representation = Representation::of_suffix(&suffix).ok_or_else(|| {
@@ -132,6 +133,6 @@ pub async fn read_as(
             shorten(&suffix)
         ))
     })?;
-    let view = state.ca.certificate(&authorization, &serial(&text)?).await?;
+    let view = state.ca.certificate(&authorization, &choice.0.of(&text)?).await?;
     Ok(HttpResponse::Ok().content_type(representation.media_type()).body(representation.encode(&view)?))
 }

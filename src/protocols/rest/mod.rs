@@ -1,11 +1,16 @@
 //! REST under `/api/v1`: one file for each thing that can be asked for, and what they share in `record`, `query` and `request`.
 
 pub mod audit;
+pub mod certificate_import;
 pub mod certificates;
+pub mod crls;
 pub(crate) mod export;
 pub mod inspect;
 pub mod inventory;
+pub mod issuer_import;
 pub mod issuers;
+pub mod key_revocation;
+pub mod keys;
 pub mod profiles;
 pub mod query;
 pub mod record;

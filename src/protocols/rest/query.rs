@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::limit;
 use crate::ca::CertificateAuthority;
-use crate::ca::CertificateView;
+use crate::ca::{CertificateReference, CertificateView};
 use crate::error::{Error, Result};
 use crate::http::cursor::{self, Listing};
 use crate::http::extract::{Fields, FromFields};
@@ -25,7 +25,7 @@ pub struct Conditions {
     /// The profile's name.
     #[param(example = "server")]
     pub profile: Option<String>,
-    /// The issuer's name.
+    /// The issuer's name, for all its generations; or with a dot and a number for one of them.
     #[param(example = "issuing")]
     pub issuer: Option<String>,
     /// The principal that asked for it.
@@ -95,8 +95,8 @@ impl Conditions {
     /// # Errors
     /// `Malformed` for a name, serial number, digest or label that is none, and for an issuer that does not exist.
     pub fn filter(self, ca: &CertificateAuthority) -> Result<CertificateFilter> {
-        let issuer_id = self.issuer.as_deref().map(|name| issuer_row(ca, name)).transpose()?;
-        Ok(CertificateFilter { issuer_id, ..self.without_issuer()? })
+        let issuer_ids = self.issuer.as_deref().map(|name| ca.issuers().rows(name)).transpose()?;
+        Ok(CertificateFilter { issuer_ids, ..self.without_issuer()? })
     }
 
     fn without_issuer(self) -> Result<CertificateFilter> {
@@ -110,7 +110,7 @@ impl Conditions {
             status: self.status,
             now: None,
             profile: self.profile,
-            issuer_id: None,
+            issuer_ids: None,
             requester: self.requester,
             subject: self.subject,
             name: self.name.as_deref().map(name_filter).transpose()?,
@@ -126,13 +126,6 @@ impl Conditions {
     }
 }
 
-fn issuer_row(ca: &CertificateAuthority, name: &str) -> Result<i32> {
-    ca.issuers()
-        .by_name(name)
-        .map(|issuer| issuer.id)
-        .ok_or_else(|| Error::malformed(format!("`issuer` is not valid: there is no issuer `{}`", shorten(name))))
-}
-
 /// Reads a serial number.
 ///
 /// # Errors
@@ -142,6 +135,31 @@ pub(crate) fn serial(text: &str) -> Result<SerialNumber> {
         Error::malformed(format!("`{}` is not a serial number, which is hex of at most 20 octets", shorten(text)))
             .with_source(error)
     })
+}
+
+/// The issuer beside a serial number.
+#[derive(Clone, Debug, Default, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct IssuerChoice {
+    /// The issuer, by name, or by name and generation as in `issuing.2`. Needed only when several imported issuers gave the same serial number.
+    #[param(example = "issuing")]
+    pub issuer: Option<String>,
+}
+
+impl FromFields for IssuerChoice {
+    fn from_fields(fields: &mut Fields) -> Result<Self> {
+        Ok(Self { issuer: fields.one("issuer")? })
+    }
+}
+
+impl IssuerChoice {
+    /// Joins the choice to the serial number of the path.
+    ///
+    /// # Errors
+    /// `Malformed` when that is no serial number.
+    pub(crate) fn of(self, serial_text: &str) -> Result<CertificateReference> {
+        Ok(CertificateReference { serial: serial(serial_text)?, issuer: self.issuer })
+    }
 }
 
 /// Reads a label, `key:value`.

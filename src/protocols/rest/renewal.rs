@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::State;
 use super::certificates::{created, wants_pem};
-use super::query::serial;
+use super::query::IssuerChoice;
 use super::record::{self, CertificateDocument};
 use super::request::{optional_duration, parse_csr, validity};
 use crate::auth::permission::RenewCertificates;
@@ -50,6 +50,7 @@ impl RequestBody for RenewalBody {
     post, path = "/api/v1/certificates/{serial}/renew", operation_id = "renewCertificate", tag = "certificates",
     params(
         ("serial" = String, Path, description = "The serial number, hex.", example = "0198a3f2c1d04b7e9a6c35d2f81e0b4477aa91c3"),
+        IssuerChoice,
         IdempotencyHeader,
     ),
     request_body(content = Option<RenewalBody>, description = "What is to change; may be left out.", example = json!({"validity": "90d"})),
@@ -64,18 +65,18 @@ pub async fn renew(
     state: State,
     path: web::Path<String>,
     request: HttpRequest,
-    _query: Parameters<()>,
+    choice: Parameters<IssuerChoice>,
     body: JsonBody<RenewalBody>,
 ) -> Result<HttpResponse> {
     let as_pem = wants_pem(&request)?;
     let RenewalBody { csr, validity: length, not_after, labels } = body.value;
-    let serial = serial(&path)?;
+    let certificate = choice.0.of(&path)?;
     let validity = validity(length, not_after)?;
     let csr = match csr {
         Some(text) => Some(parse_csr(&state, authorization.caller(), "certificate.renew", text.as_bytes()).await?),
         None => None,
     };
-    let renewal = RenewalRequest { serial, csr, validity, labels, idempotency: body.idempotency };
+    let renewal = RenewalRequest { certificate, csr, validity, labels, idempotency: body.idempotency };
     let issued = state.ca.renew(&authorization, renewal).await?;
     created(&issued, as_pem)
 }

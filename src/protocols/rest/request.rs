@@ -372,7 +372,7 @@ mod tests {
         );
         assert!(
             detail("", JSON, r#"{"csr": "x", "subject": {"nickname": "a"}}"#)
-                .contains("unknown variant `nickname`; known are")
+                .contains("unknown value `nickname`; known are")
         );
         assert!(detail("", JSON, r#"{"csr": "x", "labels": {"a": "1", "a": "2"}}"#).contains("more than once"));
         assert!(detail("", JSON, r#"{"profile": "server"}"#).contains("missing field `csr`"));

@@ -1,11 +1,12 @@
 //! Revokes certificates, one or all that match, and releases them from hold.
 
 use actix_web::{HttpResponse, web};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, IntoDeserializer as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::State;
-use super::query::{Conditions, serial};
+use super::query::{Conditions, IssuerChoice};
 use super::record::{self, CertificateDocument};
 use crate::auth::permission::{ReleaseCertificates, RevokeCertificates};
 use crate::ca::revocation::RevocationRequest;
@@ -21,6 +22,7 @@ use crate::x509::crl::RevocationReason;
 #[schema(as = RevocationRequest)]
 pub struct RevocationBody {
     /// The reason (RFC 5280, section 5.3.1); `certificate_hold` may be released again.
+    #[serde(deserialize_with = "reason")]
     pub reason: RevocationReason,
     /// Since when the key is known or suspected to be bad; not in the future.
     #[serde(default)]
@@ -29,13 +31,24 @@ pub struct RevocationBody {
 
 impl RequestBody for RevocationBody {}
 
+/// Reads a reason. `removeFromCRL` is one by the standard, but not one to revoke for (RFC 5280, section 5.3.1).
+fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RevocationReason, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == "remove_from_crl" {
+        return Err(D::Error::custom(
+            "`remove_from_crl` is not a reason to revoke; to take a certificate off hold, `POST /api/v1/certificates/{serial}/release`",
+        ));
+    }
+    RevocationReason::deserialize(text.into_deserializer())
+}
+
 /// Revokes a certificate or puts it on hold.
 ///
 /// Again with the same reason changes nothing and gives the same answer. A requester revokes its own certificates only. The issuer's CRL follows
-/// within seconds. A key revoked as `key_compromise` is never certified again.
+/// within seconds. A key revoked as `key_compromise` or `ca_compromise` is never certified again.
 #[utoipa::path(
     post, path = "/api/v1/certificates/{serial}/revoke", operation_id = "revokeCertificate", tag = "certificates",
-    params(("serial" = String, Path, description = "The serial number, hex.", example = "0198a3f2c1d04b7e9a6c35d2f81e0b4477aa91c3")),
+    params(("serial" = String, Path, description = "The serial number, hex.", example = "0198a3f2c1d04b7e9a6c35d2f81e0b4477aa91c3"), IssuerChoice),
     request_body(content = RevocationBody, description = "Why.", example = json!({"reason": "superseded"})),
     responses((status = 200, description = "The certificate as it is now.", body = CertificateDocument, example = json!(record::revoked_example("revoked", "superseded"))))
 )]
@@ -43,11 +56,11 @@ pub async fn revoke(
     authorization: Auth<RevokeCertificates>,
     state: State,
     path: web::Path<String>,
-    _query: Parameters<()>,
+    choice: Parameters<IssuerChoice>,
     body: JsonBody<RevocationBody>,
 ) -> Result<HttpResponse> {
     let request = RevocationRequest { reason: body.value.reason, invalidity_date: body.value.invalidity_date };
-    let view = state.ca.revoke(&authorization, &serial(&path)?, request).await?;
+    let view = state.ca.revoke(&authorization, &choice.0.of(&path)?, request).await?;
     // It may be a client certificate that is believed right now.
     state.authenticator.forget_all();
     Ok(HttpResponse::Ok().json(CertificateDocument::of(&view, true)))
@@ -58,16 +71,16 @@ pub async fn revoke(
 /// It is valid again, and leaves the CRL.
 #[utoipa::path(
     post, path = "/api/v1/certificates/{serial}/release", operation_id = "releaseCertificate", tag = "certificates",
-    params(("serial" = String, Path, description = "The serial number, hex.", example = "0198a3f2c1d04b7e9a6c35d2f81e0b4477aa91c3")),
+    params(("serial" = String, Path, description = "The serial number, hex.", example = "0198a3f2c1d04b7e9a6c35d2f81e0b4477aa91c3"), IssuerChoice),
     responses((status = 200, description = "The certificate as it is now.", body = CertificateDocument, example = json!(record::example(true))))
 )]
 pub async fn release(
     authorization: Auth<ReleaseCertificates>,
     state: State,
     path: web::Path<String>,
-    _query: Parameters<()>,
+    choice: Parameters<IssuerChoice>,
 ) -> Result<HttpResponse> {
-    let view = state.ca.release(&authorization, &serial(&path)?).await?;
+    let view = state.ca.release(&authorization, &choice.0.of(&path)?).await?;
     Ok(HttpResponse::Ok().json(CertificateDocument::of(&view, true)))
 }
 
@@ -80,6 +93,7 @@ pub struct BulkBody {
     #[schema(value_type = Conditions)]
     pub filter: Map<String, Value>,
     /// The reason.
+    #[serde(deserialize_with = "reason")]
     pub reason: RevocationReason,
     /// Since when the keys are known or suspected to be bad; not in the future.
     #[serde(default)]

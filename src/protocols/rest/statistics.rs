@@ -51,7 +51,11 @@ impl StatisticsDocument {
         Self {
             by_status: statistics.by_status,
             by_profile: statistics.by_profile,
-            by_issuer: statistics.by_issuer.into_iter().map(|(id, count)| (name(id), count)).collect(),
+            by_issuer: statistics.by_issuer.into_iter().fold(BTreeMap::new(), |mut counts, (id, count)| {
+                // The generations of a name count together.
+                *counts.entry(name(id)).or_default() += count;
+                counts
+            }),
             expiring_by_week: periods(statistics.expiring_by_week),
             issued_by_day: periods(statistics.issued_by_day),
         }

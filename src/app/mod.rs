@@ -1,33 +1,27 @@
 //! Wiring: turns a configuration into a running service. The only place, with `cli/` and `config/`, that knows every concrete type.
 
 mod authentication;
+pub(crate) mod keys;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use secrecy::SecretString;
 use tokio::sync::watch;
 
 use crate::auth::Caller;
 use crate::ca::hierarchy::NewCa;
+use crate::ca::ocsp::OcspSettings;
 use crate::ca::{CertificateAuthority, Settings};
-use crate::config::{Authority, Config, KeySource, Tls};
+use crate::config::{Authority, Config, Tls};
 use crate::environment::{SystemClock, SystemRandomSource};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::server::{self, Bound, Listeners, ServerSettings};
 use crate::http::tls::{self, SwappableCertificate, SwappableRoots, TlsCertificate};
 use crate::http::{AppState, HttpSettings, metrics};
 use crate::jobs::{Jobs, ListenerCertificate};
-use crate::signer::key_store::{KeyPlace, KeyStore};
-use crate::signer::sealing::KeyEncryptionKey;
-use crate::storage::{self, Storage};
+use crate::storage;
 use crate::x509::distinguished_name::AttributeType;
 use crate::x509::{DistinguishedName, NameType, SubjectAltName};
-
-/// The name under which the database keeps the salt of a key-encryption key that is derived from a passphrase.
-const SALT: &str = "key_encryption_key_salt";
 
 /// Opens the CA that the configuration describes, with the public address as configured.
 ///
@@ -43,9 +37,20 @@ pub async fn open(config: &Config) -> Result<Arc<CertificateAuthority>> {
 /// As [`open`].
 pub async fn open_at(config: &Config, public_url: String) -> Result<Arc<CertificateAuthority>> {
     let storage = storage::open(&config.database_options()).await?;
-    let key_encryption_key = Arc::new(key_encryption_key(config, storage.as_ref()).await?);
-    let keys = Arc::new(KeyStore::new(key_encryption_key, key_file_passphrases(config)?));
-    let settings = Settings { public_url, crl_validity: config.crl.validity, crl_refresh: config.crl.refresh };
+    let keys = Arc::new(keys::key_store(config, storage.as_ref()).await?);
+    let settings = Settings {
+        public_url,
+        crl_validity: config.crl.validity,
+        crl_refresh: config.crl.refresh,
+        expiry_warning: config.issuers.expiry_warning,
+        crl_shards: config.crl.shards,
+        crl_delta_interval: config.crl.delta_interval,
+        ocsp: OcspSettings {
+            validity: config.ocsp.validity,
+            responder_validity: config.ocsp.responder_validity,
+            cache_size: config.ocsp.cache_size,
+        },
+    };
     let random = Arc::new(SystemRandomSource::default());
     let ca = CertificateAuthority::open(storage, Arc::new(SystemClock), random, keys, settings).await?;
     Ok(Arc::new(ca))
@@ -79,53 +84,13 @@ fn new_ca(config: &Config, authority: &Authority) -> Result<NewCa> {
         subject.push((AttributeType::Organization, organization.clone()));
     }
     subject.push((AttributeType::CommonName, authority.common_name.clone()));
-    let place = key_file(config, authority)?.map_or(KeyPlace::Database, KeyPlace::File);
     Ok(NewCa {
         name: authority.name.clone(),
         subject: DistinguishedName::from_attributes(&subject)?,
         key: authority.key,
         validity: authority.validity,
-        place,
+        place: keys::place(config, authority)?,
     })
-}
-
-/// Returns the file of an authority's key in full: the database keeps it, and the service may be started from another directory.
-fn key_file(config: &Config, authority: &Authority) -> Result<Option<PathBuf>> {
-    let Some(path) = config.key_file(authority) else { return Ok(None) };
-    let absolute = std::path::absolute(&path).map_err(|error| {
-        Error::configuration(format!("the key file `{}` has no place", path.display())).with_source(error)
-    })?;
-    Ok(Some(absolute))
-}
-
-fn key_file_passphrases(config: &Config) -> Result<BTreeMap<PathBuf, SecretString>> {
-    let mut passphrases = BTreeMap::new();
-    for authority in [&config.hierarchy.root, &config.hierarchy.issuing] {
-        if let (Some(path), Some(passphrase)) = (key_file(config, authority)?, &authority.passphrase) {
-            passphrases.insert(path, passphrase.clone());
-        }
-    }
-    Ok(passphrases)
-}
-
-async fn key_encryption_key(config: &Config, storage: &dyn Storage) -> Result<KeyEncryptionKey> {
-    match config.key_source() {
-        KeySource::Text(text) => KeyEncryptionKey::from_text(&text),
-        KeySource::File(path) if path.exists() => KeyEncryptionKey::from_file(&path),
-        // Only when nothing was ever sealed: a new key could not open what is there.
-        KeySource::File(path) if storage.issuers().await?.is_empty() => KeyEncryptionKey::create_file(&path),
-        KeySource::File(path) => Err(Error::configuration(format!(
-            "the key-encryption key `{}` is not there, and the database holds keys that only it can open: restore it from a backup",
-            path.display()
-        ))),
-        KeySource::Passphrase(passphrase) => {
-            let mut salt = [0; 16];
-            aws_lc_rs::rand::fill(&mut salt)
-                .map_err(|error| Error::internal("the random source failed").with_source(error))?;
-            let salt = storage.setting_or_insert(SALT, &salt).await?;
-            crate::tasks::spawn_blocking(move || KeyEncryptionKey::from_passphrase(&passphrase, &salt)).await
-        }
-    }
 }
 
 /// A service that is ready to be run.
@@ -148,7 +113,19 @@ impl Service {
         let client_roots =
             Arc::new(SwappableRoots::new(&authenticator.client_authorities(ca.issuers().for_authentication()))?);
         let (tls, listener_certificate) = listener_tls(config, &ca, bound, &client_roots).await?;
-        ca.publish_due_crls().await?;
+        match ca.publish_due_crls().await {
+            // A device that holds a key may have gone away; the job tries again.
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                tracing::error!(%error, "a CRL could not be published at the start");
+            }
+            published => published?,
+        }
+        match ca.renew_ocsp_responders().await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                tracing::error!(%error, "an OCSP responder could not be certified at the start");
+            }
+            renewed => renewed?,
+        }
         let state = AppState::new(
             Arc::clone(&ca),
             Arc::clone(&authenticator),

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -15,9 +14,6 @@ use crate::ca::CertificateAuthority;
 use crate::config::{self, Config};
 use crate::error::Result;
 use crate::storage::IssuerState;
-
-/// When less than this is left of an issuer, it is time to roll it over.
-const ISSUER_WARNING: Duration = Duration::from_secs(180 * 86_400);
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -106,24 +102,42 @@ async fn examine_authority(report: &mut Report, ca: &CertificateAuthority) {
     if issuers.default_issuer().is_none() {
         report.add("issuers", Finding::Bad, "there is no default issuer; run `chancery init`");
     }
+    let warnings = ca.expiry_warnings();
+    for pending in issuers.pending() {
+        report.add(
+            format!("issuer {}", pending.path_name),
+            Finding::Warning,
+            format!("it waits for its certificate; `chancery issuer csr {}` prints the request", pending.name),
+        );
+    }
     for issuer in issuers.all() {
         let left = issuer.certificate.not_after.since(now);
         let days = left.as_secs() / 86_400;
-        let finding = match issuer.state {
-            IssuerState::Disabled | IssuerState::Retired => Finding::Good,
-            IssuerState::Active | IssuerState::Staged if left.is_zero() => Finding::Bad,
-            IssuerState::Active | IssuerState::Staged if left < ISSUER_WARNING => Finding::Warning,
-            IssuerState::Active | IssuerState::Staged => Finding::Good,
+        let warning = warnings.iter().find(|warning| warning.object == format!("issuer:{}", issuer.path_name));
+        let finding = match warning {
+            Some(warning) if warning.ended => Finding::Bad,
+            _ if issuer.revoked.is_some() && issuer.state == IssuerState::Active => Finding::Bad,
+            Some(_) => Finding::Warning,
+            None => Finding::Good,
         };
-        let key = if issuer.can_sign() { "its key is at hand" } else { "its key is not at hand" };
-        report.add(
-            format!("issuer {}", issuer.name),
-            finding,
-            format!("valid until {} ({days} days), {key}", issuer.certificate.not_after),
-        );
+        let away = issuer.device_is_away();
+        let finding = if away { Finding::Bad } else { finding };
+        let key = match (issuer.can_sign(), away) {
+            (true, _) => "its key is at hand",
+            (false, true) => "the device with its key is away or refuses us",
+            (false, false) => "its key is not at hand",
+        };
+        let mut detail = format!("valid until {} ({days} days), {key}", issuer.certificate.not_after);
+        if let Some(revoked) = &issuer.revoked {
+            detail.push_str(&format!("; the certificate of `{revoked}` on its chain is revoked or on hold"));
+        }
+        if let Some(warning) = warning {
+            detail.push_str(&format!("; {}", warning.detail));
+        }
+        report.add(format!("issuer {}", issuer.path_name), finding, detail);
         let Some(crl) = ca.published_crls().of_issuer(issuer.id).cloned() else {
             report.add(
-                format!("CRL {}", issuer.name),
+                format!("CRL {}", issuer.path_name),
                 Finding::Warning,
                 "not published yet; `chancery serve` does that",
             );
@@ -131,7 +145,7 @@ async fn examine_authority(report: &mut Report, ca: &CertificateAuthority) {
         };
         let finding = if crl.next_update < now { Finding::Bad } else { Finding::Good };
         report.add(
-            format!("CRL {}", issuer.name),
+            format!("CRL {}", issuer.path_name),
             finding,
             format!("number {}, next update by {}", crl.number, crl.next_update),
         );

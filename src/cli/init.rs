@@ -72,16 +72,29 @@ pub(super) async fn prepare(config: &Config, ca: &CertificateAuthority, with_tok
     let caller = Caller::internal("command-line");
     let created = app::create_first_issuers(config, ca, &caller).await?;
     ca.apply_configured_profiles(config.profiles.clone()).await?;
-    let issuers = ca.issuers();
-    let issuer = issuers.default_issuer().ok_or_else(|| Error::conflict("there is no default issuer"))?;
-    let chain: String = issuer.chain.iter().map(crate::x509::Certificate::to_pem).collect();
-    files::write_public(&config.data_dir.join("root.pem"), issuer.root().to_pem().as_bytes())?;
-    files::write_public(&config.data_dir.join("chain.pem"), chain.as_bytes())?;
+    if !write_chain(config, ca)? {
+        return Err(Error::conflict("there is no default issuer"));
+    }
     let token = match with_token {
         true => Some(administrator_token(&config.data_dir, ca).await?),
         false => None,
     };
     Ok(Prepared { created, token })
+}
+
+/// Writes `root.pem` and `chain.pem` of the default issuer as it is now; answers whether there is one.
+pub(super) fn write_chain(config: &Config, ca: &CertificateAuthority) -> Result<bool> {
+    let issuers = ca.issuers();
+    let Some(issuer) = issuers.default_issuer() else { return Ok(false) };
+    let chain: String = issuer.chain.iter().map(crate::x509::Certificate::to_pem).collect();
+    let files = [("root.pem", issuer.root().to_pem()), ("chain.pem", chain)];
+    for (name, text) in files {
+        let path = config.data_dir.join(name);
+        if !path.exists() || files::read(&path)? != text.as_bytes() {
+            files::write_public(&path, text.as_bytes())?;
+        }
+    }
+    Ok(true)
 }
 
 /// Returns the token of `admin.token` if it is still good, else makes one. The file is written before anybody learns of the token.

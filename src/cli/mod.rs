@@ -5,7 +5,11 @@ mod config;
 mod doctor;
 mod files;
 mod first_certificate;
+mod import_files;
 mod init;
+mod issuer;
+mod issuer_import;
+mod keys;
 mod profile;
 mod quickstart;
 mod serve;
@@ -48,9 +52,15 @@ enum Command {
     Openapi,
     /// Check configuration, files, database, keys, issuers, CRLs and the audit log.
     Doctor(doctor::Arguments),
+    /// List the keys of issuers, seal them anew and move them, directly in the database.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Make, list and revoke API tokens, directly in the database.
     #[command(subcommand)]
     Token(token::Command),
+    /// Create, import, show, roll over, cross-sign and change issuers, directly in the database.
+    #[command(subcommand)]
+    Issuer(issuer::Command),
     /// List, show and apply profiles, directly in the database.
     #[command(subcommand)]
     Profile(profile::Command),
@@ -87,7 +97,9 @@ fn dispatch(path: Option<PathBuf>, command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor(arguments) => doctor::run(load()?, arguments),
+        Command::Keys(command) => keys::run(load, command),
         Command::Token(command) => token::run(load()?, command),
+        Command::Issuer(command) => issuer::run(load()?, command),
         Command::Profile(command) => profile::run(load()?, command),
     }
 }

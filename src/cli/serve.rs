@@ -37,6 +37,10 @@ pub(super) fn run(config: Config, arguments: Arguments) -> Result<ExitCode> {
             init::prepare(&config, &opened.ca, true).await?;
         } else {
             opened.ca.apply_configured_profiles(config.profiles.clone()).await?;
+            if config.data_dir.join("chain.pem").exists() {
+                // The default issuer may have been rolled over since the files were written.
+                init::write_chain(&config, &opened.ca)?;
+            }
         }
         let service = Service::prepare(&config, Arc::clone(&opened.ca), opened.listeners.bound()).await?;
         let stop = stop_on_signal()?;

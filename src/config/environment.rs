@@ -15,9 +15,17 @@ use crate::signer::secret_file;
 /// What the names of all variables that are settings begin with, in either case.
 const PREFIX: &str = "CHANCERY__";
 
-/// The settings that may be given by `..._FILE`. A setting whose own name ends in `_file` is that setting.
-const SECRETS: [&str; 4] =
-    ["database.url", "keys.passphrase", "hierarchy.root.passphrase", "hierarchy.issuing.passphrase"];
+/// The settings that may be given by `..._FILE`; `#` stands for the number of an item. A setting whose own name ends in `_file` is that
+/// setting.
+const SECRETS: [&str; 7] = [
+    "database.url",
+    "keys.passphrase",
+    "keys.file_passphrase",
+    "keys.previous.#.passphrase",
+    "keys.files.#.passphrase",
+    "hierarchy.root.passphrase",
+    "hierarchy.issuing.passphrase",
+];
 
 /// A setting from outside the file.
 pub(super) struct Overlay {
@@ -42,8 +50,8 @@ pub(super) fn overlays(environment: impl Iterator<Item = (String, String)>) -> R
         }
         let mut value = Zeroizing::new(value);
         if let Some(secret) = secret_of(&path) {
-            value = read_secret(&name, secret, Path::new(value.as_str()))?;
-            path = secret.split('.').map(str::to_owned).collect();
+            value = read_secret(&name, &secret.join("."), Path::new(value.as_str()))?;
+            path = secret;
         }
         let order = path.iter().map(|segment| Step::new(segment)).collect();
         let node = Node { origin: Origin::Environment(name.as_str().into()), value: Value::Given(value) };
@@ -83,10 +91,14 @@ impl Step {
     }
 }
 
-fn secret_of(path: &[String]) -> Option<&'static str> {
-    let path = path.join(".");
-    let secret = path.strip_suffix("_file")?;
-    SECRETS.into_iter().find(|known| *known == secret)
+/// Returns the path of the secret that a path with `_file` at its end stands for.
+fn secret_of(path: &[String]) -> Option<Vec<String>> {
+    let (last, levels) = path.split_last()?;
+    let secret: Vec<String> =
+        levels.iter().map(String::as_str).chain([last.strip_suffix("_file")?]).map(str::to_owned).collect();
+    let is_number = |level: &str| !level.is_empty() && level.bytes().all(|octet| octet.is_ascii_digit());
+    let general: Vec<&str> = secret.iter().map(|level| if is_number(level) { "#" } else { level }).collect();
+    SECRETS.contains(&general.join(".").as_str()).then_some(secret)
 }
 
 /// Reads a secret from the file that a variable names, without its last line break. Passphrases protect keys, so their files are

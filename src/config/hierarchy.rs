@@ -7,8 +7,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
+use super::keys::Keys;
+use super::pkcs11::Pkcs11;
 use super::read;
 use crate::signer::file::refuse_short_passphrase;
+use crate::signer::generate;
 use crate::x509::KeyAlgorithm;
 
 const DAY: u64 = 86_400;
@@ -45,8 +48,10 @@ pub struct Authority {
     pub storage: KeyStorage,
     /// The file of its key; `<name>.key` in the data directory if absent. Only for storage in a file.
     pub file: Option<PathBuf>,
-    /// The passphrase that encrypts the file. Only for storage in a file, and needed there.
+    /// The passphrase that encrypts the file. Only for storage in a file, and needed there unless `keys` has one.
     pub passphrase: Option<SecretString>,
+    /// The token, by its name in `pkcs11`. Only for storage in an HSM, and needed there.
+    pub token: Option<String>,
 }
 
 /// Where the key of a CA is kept.
@@ -57,6 +62,8 @@ pub enum KeyStorage {
     Database,
     /// In a file, as encrypted PKCS #8.
     File,
+    /// In an HSM.
+    Pkcs11,
 }
 
 impl Default for Hierarchy {
@@ -75,6 +82,7 @@ fn default_root() -> Authority {
         storage: KeyStorage::Database,
         file: None,
         passphrase: None,
+        token: None,
     }
 }
 
@@ -100,6 +108,7 @@ struct Written {
     storage: Option<KeyStorage>,
     file: Option<PathBuf>,
     passphrase: Option<SecretString>,
+    token: Option<String>,
 }
 
 impl Written {
@@ -113,6 +122,7 @@ impl Written {
             storage: self.storage.unwrap_or(default.storage),
             file: self.file,
             passphrase: self.passphrase,
+            token: self.token,
         }
     }
 }
@@ -126,9 +136,11 @@ fn issuing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Authority, D::E
 }
 
 impl Hierarchy {
-    pub(super) fn validate(&self, problems: &mut Vec<String>) {
-        self.root.validate("hierarchy.root", problems);
-        self.issuing.validate("hierarchy.issuing", problems);
+    pub(super) fn validate(&self, keys: &Keys, tokens: &[Pkcs11], problems: &mut Vec<String>) {
+        for (setting, authority) in [("hierarchy.root", &self.root), ("hierarchy.issuing", &self.issuing)] {
+            authority.validate(setting, problems);
+            authority.validate_place(setting, keys, tokens, problems);
+        }
         if self.root.name == self.issuing.name {
             problems.push(format!("`hierarchy.root.name` and `hierarchy.issuing.name` are both `{}`", self.root.name));
         }
@@ -157,35 +169,42 @@ impl Authority {
                 ));
             }
         }
-        let can_be_made = matches!(
-            self.key,
-            KeyAlgorithm::EcdsaP256
-                | KeyAlgorithm::EcdsaP384
-                | KeyAlgorithm::Ed25519
-                | KeyAlgorithm::Rsa(2048 | 3072 | 4096 | 8192)
-        );
-        if !can_be_made {
-            problems.push(format!(
-                "`{setting}.key` is `{}`; keys can be made for ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072, rsa-4096 and rsa-8192",
-                self.key
-            ));
+        if !generate::is_possible(self.key) {
+            problems.push(format!("`{setting}.key` is `{}`; keys can be made for {}", self.key, generate::POSSIBLE));
         }
         read::lasting(problems, &format!("{setting}.validity"), self.validity, 3600, 36_500 * DAY);
+    }
+
+    /// Checks that what goes with the place of the key is there, and nothing that goes with another place.
+    fn validate_place(&self, setting: &str, keys: &Keys, tokens: &[Pkcs11], problems: &mut Vec<String>) {
+        if self.storage != KeyStorage::File && (self.file.is_some() || self.passphrase.is_some()) {
+            problems.push(format!(
+                "`{setting}.file` and `{setting}.passphrase` have no use unless `{setting}.storage` is `file`"
+            ));
+        }
+        if self.storage != KeyStorage::Pkcs11 && self.token.is_some() {
+            problems.push(format!("`{setting}.token` has no use unless `{setting}.storage` is `pkcs11`"));
+        }
         match self.storage {
-            KeyStorage::Database => {
-                if self.file.is_some() || self.passphrase.is_some() {
-                    problems.push(format!(
-                        "`{setting}.file` and `{setting}.passphrase` have no use unless `{setting}.storage` is `file`"
-                    ));
-                }
-            }
+            KeyStorage::Database => {}
             KeyStorage::File => match &self.passphrase {
-                None => problems.push(format!("`{setting}.passphrase` is needed when `{setting}.storage` is `file`")),
+                None if keys.file_passphrase.is_none() && keys.files.is_empty() => {
+                    problems.push(format!("`{setting}.passphrase` is needed when `{setting}.storage` is `file`"));
+                }
+                None => {}
                 Some(passphrase) => {
                     if let Err(error) = refuse_short_passphrase(passphrase) {
                         problems.push(format!("`{setting}.passphrase`: {error}"));
                     }
                 }
+            },
+            KeyStorage::Pkcs11 => match &self.token {
+                None => problems.push(format!("`{setting}.token` is needed when `{setting}.storage` is `pkcs11`")),
+                Some(name) if tokens.iter().all(|token| token.name != *name) => {
+                    problems
+                        .push(format!("`{setting}.token` is `{name}`, which no section `[[pkcs11]]` has as its name"));
+                }
+                Some(_) => {}
             },
         }
     }

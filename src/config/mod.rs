@@ -12,6 +12,7 @@ pub mod hierarchy;
 pub mod keys;
 mod node;
 pub mod operation;
+pub mod pkcs11;
 mod read;
 pub mod server;
 #[cfg(test)]
@@ -26,8 +27,9 @@ use zeroize::Zeroizing;
 pub use authentication::{Authentication, ClientCertificate, Jwt, JwtRule, RoleName};
 pub use database::{Database, DatabaseUrl};
 pub use hierarchy::{Authority, Hierarchy};
-pub use keys::{KeySource, Keys};
-pub use operation::{Crl, Limits, Log, LogFormat};
+pub use keys::{KeyFile, KeySource, Keys, PreviousKey};
+pub use operation::{Crl, Issuers, Limits, Log, LogFormat, Ocsp};
+pub use pkcs11::Pkcs11;
 pub use server::{Server, Tls};
 pub use warnings::check;
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub database: Database,
     /// The key-encryption key.
     pub keys: Keys,
+    /// The HSMs that keys can be kept in.
+    pub pkcs11: Vec<Pkcs11>,
     /// The first CAs.
     pub hierarchy: Hierarchy,
     /// Profiles that are written into the database when they are not there.
@@ -59,6 +63,10 @@ pub struct Config {
     pub default_profile: Option<String>,
     /// When CRLs are published.
     pub crl: Crl,
+    /// Warnings about issuers.
+    pub issuers: Issuers,
+    /// How OCSP is answered.
+    pub ocsp: Ocsp,
     /// Whose credentials are believed.
     pub authentication: Authentication,
     /// The greatest requests.
@@ -75,10 +83,13 @@ impl Default for Config {
             server: Server::default(),
             database: Database::default(),
             keys: Keys::default(),
+            pkcs11: Vec::new(),
             hierarchy: Hierarchy::default(),
             profiles: Vec::new(),
             default_profile: None,
             crl: Crl::default(),
+            issuers: Issuers::default(),
+            ocsp: Ocsp::default(),
             authentication: Authentication::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -159,7 +170,7 @@ impl Config {
     #[must_use]
     pub fn key_file(&self, authority: &Authority) -> Option<PathBuf> {
         match authority.storage {
-            hierarchy::KeyStorage::Database => None,
+            hierarchy::KeyStorage::Database | hierarchy::KeyStorage::Pkcs11 => None,
             hierarchy::KeyStorage::File => {
                 let default = || self.data_dir.join(format!("{}.key", authority.name));
                 Some(authority.file.clone().unwrap_or_else(default))
@@ -181,8 +192,14 @@ impl Config {
         self.server.validate(&mut problems);
         self.database.validate(&mut problems);
         self.keys.validate(&mut problems);
-        self.hierarchy.validate(&mut problems);
+        for (index, token) in self.pkcs11.iter().enumerate() {
+            token.validate(&format!("pkcs11[{index}]"), &mut problems);
+        }
+        read::distinct(&mut problems, "pkcs11", self.pkcs11.iter().map(|token| token.name.as_str()));
+        self.hierarchy.validate(&self.keys, &self.pkcs11, &mut problems);
         self.crl.validate(&mut problems);
+        self.issuers.validate(&mut problems);
+        self.ocsp.validate(&mut problems);
         self.authentication.validate(&mut problems);
         self.limits.validate(&mut problems);
         self.log.validate(&mut problems);

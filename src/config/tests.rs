@@ -1,6 +1,7 @@
 //! Tests of loading: defaults, the environment over the file, secrets, warnings. Refusals and the example file have their own files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod authentication_refusals;
 mod example;
 mod refusals;
 
@@ -189,6 +190,21 @@ fn secrets_are_read_from_the_files_that_the_environment_names() {
     assert_eq!(config.key_file(&config.hierarchy.root).unwrap(), Path::new("chancery-data/root.key"));
     assert_eq!(config.key_file(&config.hierarchy.issuing), None);
 
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let config = load_environment(&[
+        ("CHANCERY__KEYS__FILE_PASSPHRASE_FILE", named),
+        ("CHANCERY__KEYS__PREVIOUS__0__KEY_ENCRYPTION_KEY_FILE", "/etc/old.key"),
+        ("CHANCERY__KEYS__PREVIOUS__1__PASSPHRASE_FILE", named),
+        ("CHANCERY__KEYS__FILES__0__PATH", "/etc/one.key"),
+        ("CHANCERY__KEYS__FILES__0__PASSPHRASE_FILE", named),
+    ])
+    .unwrap();
+    let expected = config.keys.file_passphrase.as_ref().unwrap().expose_secret();
+    assert!(expected.starts_with(" two  words"));
+    assert_eq!(config.keys.previous[0].key_encryption_key_file.as_deref(), Some(Path::new("/etc/old.key")));
+    assert_eq!(config.keys.previous[1].passphrase.as_ref().unwrap().expose_secret(), expected);
+    assert_eq!(config.keys.files[0].passphrase.expose_secret(), expected);
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let message = refusal(load_environment(&[("CHANCERY__KEYS__PASSPHRASE_FILE", named)]));
     assert!(message.contains("`CHANCERY__KEYS__PASSPHRASE_FILE`") && message.contains("chmod 600"), "{message}");

@@ -16,14 +16,21 @@ pub use listener_certificate::ListenerCertificate;
 use crate::auth::Authenticator;
 use crate::ca::CertificateAuthority;
 use crate::error::{Error, Result};
+use crate::http::metrics;
 use crate::http::tls::SwappableRoots;
 
 /// How often changes by other replicas and by the command line are looked for: cached rights live about this long.
 const REFRESH: Duration = Duration::from_secs(1);
 /// How often CRLs are looked at when nothing is revoked here.
 const CRL: Duration = Duration::from_secs(2);
+/// How often OCSP responders are looked at when no issuer changed.
+const OCSP_RESPONDERS: Duration = Duration::from_secs(10);
 /// How often a listener certificate of our own is looked at.
-const LISTENER_CERTIFICATE: Duration = Duration::from_secs(60);
+const LISTENER_CERTIFICATE: Duration = Duration::from_secs(5);
+/// How often keys in devices that are away are tried.
+const AWAY_KEYS: Duration = Duration::from_secs(2);
+/// How often all keys in devices are tried, so that one that went away between signatures is noticed.
+const DEVICE_KEYS: Duration = Duration::from_secs(30);
 /// How often the keys of token issuers are looked at; each has a refresh time of its own.
 const TOKEN_KEYS: Duration = Duration::from_secs(10);
 /// How often rows that have served their time are deleted.
@@ -51,12 +58,36 @@ impl Jobs {
     #[must_use]
     pub fn start(self, stop: &watch::Receiver<bool>) -> JoinSet<()> {
         let mut jobs = JoinSet::new();
+        // What a change of the configuration leads to and may take long has jobs of its own, which it wakes.
+        let (changed, _) = watch::channel(());
         let this = self.clone();
+        let wake = changed.clone();
         jobs.spawn(every("refresh", REFRESH, stop.clone(), move || {
-            let this = this.clone();
-            async move { this.refresh().await }
+            let (this, wake) = (this.clone(), wake.clone());
+            async move { this.refresh(&wake).await }
         }));
         jobs.spawn(publish_crls(Arc::clone(&self.ca), self.crl_delay, stop.clone()));
+        for (name, interval, all) in [("away_keys", AWAY_KEYS, false), ("device_keys", DEVICE_KEYS, true)] {
+            let ca = Arc::clone(&self.ca);
+            jobs.spawn(every(name, interval, stop.clone(), move || {
+                let ca = Arc::clone(&ca);
+                async move {
+                    ca.try_keys(all).await;
+                    Ok(())
+                }
+            }));
+        }
+        let ca = Arc::clone(&self.ca);
+        let woken = changed.subscribe();
+        jobs.spawn(every_or_when("ocsp_responders", OCSP_RESPONDERS, woken, stop.clone(), move || {
+            let ca = Arc::clone(&ca);
+            async move { ca.renew_ocsp_responders().await }
+        }));
+        let ca = Arc::clone(&self.ca);
+        jobs.spawn(every("ocsp_statuses", REFRESH, stop.clone(), move || {
+            let ca = Arc::clone(&ca);
+            async move { ca.follow_status_changes().await }
+        }));
         let authenticator = Arc::clone(&self.authenticator);
         jobs.spawn(every("token_keys", TOKEN_KEYS, stop.clone(), move || {
             let authenticator = Arc::clone(&authenticator);
@@ -76,7 +107,8 @@ impl Jobs {
         }));
         if let Some(certificate) = self.listener_certificate {
             let ca = self.ca;
-            jobs.spawn(every("listener_certificate", LISTENER_CERTIFICATE, stop.clone(), move || {
+            let woken = changed.subscribe();
+            jobs.spawn(every_or_when("listener_certificate", LISTENER_CERTIFICATE, woken, stop.clone(), move || {
                 let (certificate, ca) = (Arc::clone(&certificate), Arc::clone(&ca));
                 async move { certificate.renew_if_due(&ca).await }
             }));
@@ -84,14 +116,20 @@ impl Jobs {
         jobs
     }
 
-    async fn refresh(&self) -> Result<()> {
+    async fn refresh(&self, changed: &watch::Sender<()>) -> Result<()> {
+        metrics::upkeep();
         self.ca.refresh().await?;
         // Somebody else may have loaded the change: what counts is whether it has reached what is kept here.
         let generation = self.ca.generation();
-        if self.seen.swap(generation, Ordering::AcqRel) != generation {
+        if self.seen.load(Ordering::Acquire) != generation {
+            // Rights first: nothing that takes long may keep a revoked token or role alive.
             self.authenticator.forget_all();
             self.client_roots
                 .replace(&self.authenticator.client_authorities(self.ca.issuers().for_authentication()))?;
+            // Only now: what failed is done again at the next look.
+            self.seen.store(generation, Ordering::Release);
+            // A new issuer is answered for at once, and a new default issuer, or a new generation of it, certifies the listener.
+            changed.send_replace(());
         }
         Ok(())
     }
@@ -114,14 +152,30 @@ async fn publish_crls(ca: Arc<CertificateAuthority>, delay: Duration, mut stop: 
 }
 
 /// Runs a job, waits, and again, until `stop`.
-async fn every<F>(name: &'static str, interval: Duration, mut stop: watch::Receiver<bool>, job: impl Fn() -> F + Send)
+async fn every<F>(name: &'static str, interval: Duration, stop: watch::Receiver<bool>, job: impl Fn() -> F + Send)
 where
+    F: Future<Output = Result<()>> + Send,
+{
+    let (_never, woken) = watch::channel(());
+    every_or_when(name, interval, woken, stop, job).await;
+}
+
+/// Runs a job, waits until the interval has passed or it is woken, and again, until `stop`.
+async fn every_or_when<F>(
+    name: &'static str,
+    interval: Duration,
+    mut woken: watch::Receiver<()>,
+    mut stop: watch::Receiver<bool>,
+    job: impl Fn() -> F + Send,
+) where
     F: Future<Output = Result<()>> + Send,
 {
     loop {
         run(name, job()).await;
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
+            // A wake-up while the job ran counts. When nobody can wake it any more, the interval is left.
+            Ok(()) = woken.changed() => {}
             // An error means that nobody can tell us to stop any more: stop.
             _changed = stop.wait_for(|stop| *stop) => return,
         }
@@ -135,6 +189,6 @@ async fn run(name: &'static str, job: impl Future<Output = Result<()>>) {
     let outcome = outcome.unwrap_or_else(|_panic| Err(Error::internal("the job panicked")));
     if let Err(error) = outcome {
         tracing::warn!(job = name, %error, cause = std::error::Error::source(&error), "a job failed and will run again");
-        metrics::counter!("chancery_job_failures_total", "job" => name).increment(1);
+        ::metrics::counter!("chancery_job_failures_total", "job" => name).increment(1);
     }
 }

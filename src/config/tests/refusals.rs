@@ -17,7 +17,7 @@ fn unknown_keys_are_refused_with_the_nearest_name_and_their_place() {
         ),
         (
             "[crl]\nzzz = 1\n",
-            "unknown key `crl.zzz` in chancery.toml (line 2, column 1), known are `validity`, `refresh`, `delay_after_revocation`",
+            "unknown key `crl.zzz` in chancery.toml (line 2, column 1), known are `validity`, `refresh`, `delay_after_revocation`, `shards`, `delta_interval`",
         ),
         (
             "[[profiles]]\nname = \"a\"\n[[profiles]]\nname = \"b\"\nvalidity = { maxmum = \"1d\" }\n",
@@ -102,7 +102,7 @@ fn wrong_types_and_values_are_refused_with_their_place() {
         ("server = 1\n", "`server` in chancery.toml (line 1, column 10): expected a table, found a whole number"),
         (
             "[hierarchy.root]\nkey = \"ecdsa\"\n",
-            "`hierarchy.root.key` in chancery.toml (line 2, column 7): `ecdsa` is not a key algorithm; known are ecdsa-p256, ecdsa-p384, ecdsa-p521, ed25519 and rsa-2048 to rsa-8192",
+            "`hierarchy.root.key` in chancery.toml (line 2, column 7): `ecdsa` is not a key algorithm; known are ecdsa-p256, ecdsa-p384, ecdsa-p521, ed25519, ml-dsa-44, ml-dsa-65, ml-dsa-87 and rsa-2048 to rsa-8192",
         ),
         (
             "public_url = 2026-01-01\n",
@@ -276,6 +276,58 @@ fn what_types_cannot_say_is_refused() {
             "at most one source of the key-encryption key may be given, not `keys.key_encryption_key_file` and `keys.key_encryption_key`",
         ),
         (
+            "[[keys.previous]]\n",
+            "`keys.previous[0]` must have exactly one of `key_encryption_key_file`, `key_encryption_key` and `passphrase`",
+        ),
+        (
+            "[[keys.previous]]\npassphrase = \"short\"",
+            "`keys.previous[0].passphrase`: the passphrase is too short; at least 12 characters are needed",
+        ),
+        (
+            "[keys]\nfile_passphrase = \"short\"",
+            "`keys.file_passphrase`: the passphrase is too short; at least 12 characters are needed",
+        ),
+        (
+            "[[keys.files]]\npath = \"a\"\npassphrase = \"long enough for all\"\n[[keys.files]]\npath = \"a\"\npassphrase = \"short\"",
+            "`keys.files[1].passphrase`: the passphrase is too short; at least 12 characters are needed; `keys.files` has the file `a` more than once",
+        ),
+        (
+            "[[pkcs11]]\nname = \"hsm\"\nmodule = \"a.so\"",
+            "`pkcs11[0]` must have exactly one of `token_label`, `serial` and `slot`",
+        ),
+        (
+            "[[pkcs11]]\nname = \"hsm\"\nmodule = \"a.so\"\nslot = 1\nserial = \"1\"",
+            "`pkcs11[0]` must have exactly one of `token_label`, `serial` and `slot`",
+        ),
+        (
+            "[[pkcs11]]\nname = \"hsm\"\nmodule = \"a.so\"\ntoken_label = \"a label that is longer than thirty-two octets\"",
+            "`pkcs11[0].token_label` must have 1 to 32 octets",
+        ),
+        (
+            "[[pkcs11]]\nname = \"hsm\"\nmodule = \"a.so\"\nslot = 1\npin = \"1\"\npin_file = \"a\"",
+            "`pkcs11[0]` must not have both `pin` and `pin_file`",
+        ),
+        (
+            "[[pkcs11]]\nname = \"HSM\"\nmodule = \"\"\nslot = 1\npin = \"\"\nsessions = 0\ntimeout = \"2m\"",
+            "`pkcs11[0].name` must be 1 to 63 of `a-z`, `0-9` and `-`, starting with a letter; `pkcs11[0].module` is empty; `pkcs11[0].pin` is empty; leave it out when the token needs no login; `pkcs11[0].sessions` is 0; accepted is 1 to 64; `pkcs11[0].timeout` is `2m`; accepted is `1s` to `1m`",
+        ),
+        (
+            "[[pkcs11]]\nname = \"a\"\nmodule = \"a\"\nslot = 1\n[[pkcs11]]\nname = \"a\"\nmodule = \"a\"\nslot = 2",
+            "`pkcs11` has the name `a` more than once",
+        ),
+        (
+            "[hierarchy.issuing]\nstorage = \"pkcs11\"",
+            "`hierarchy.issuing.token` is needed when `hierarchy.issuing.storage` is `pkcs11`",
+        ),
+        (
+            "[hierarchy.issuing]\nstorage = \"pkcs11\"\ntoken = \"hsm\"",
+            "`hierarchy.issuing.token` is `hsm`, which no section `[[pkcs11]]` has as its name",
+        ),
+        (
+            "[hierarchy.issuing]\ntoken = \"hsm\"",
+            "`hierarchy.issuing.token` has no use unless `hierarchy.issuing.storage` is `pkcs11`",
+        ),
+        (
             "[hierarchy.root]\nname = \"Root\"",
             "`hierarchy.root.name` must be 1 to 63 of `a-z`, `0-9` and `-`, starting with a letter",
         ),
@@ -292,8 +344,8 @@ fn what_types_cannot_say_is_refused() {
             "`hierarchy.issuing.organization` must have 1 to 64 characters, with no white space around them",
         ),
         (
-            "[hierarchy.issuing]\nkey = \"ecdsa-p521\"",
-            "`hierarchy.issuing.key` is `ecdsa-p521`; keys can be made for ecdsa-p256, ecdsa-p384, ed25519, rsa-2048, rsa-3072, rsa-4096 and rsa-8192",
+            "[hierarchy.issuing]\nkey = \"rsa-2056\"",
+            "`hierarchy.issuing.key` is `rsa-2056`; keys can be made for ecdsa-p256, ecdsa-p384, ecdsa-p521, ed25519, ml-dsa-44, ml-dsa-65, ml-dsa-87, rsa-2048, rsa-3072, rsa-4096 and rsa-8192",
         ),
         (
             "[hierarchy.issuing]\nvalidity = \"3651d\"",
@@ -319,7 +371,19 @@ fn what_types_cannot_say_is_refused() {
             "[crl]\nrefresh = \"24h\"",
             "`crl.refresh` must be shorter than `crl.validity`: the next CRL has to be there before the last ends",
         ),
+        ("[crl]\nshards = 1025", "`crl.shards` is 1025; accepted is 0 to 1024"),
+        ("[crl]\ndelta_interval = \"59s\"", "`crl.delta_interval` is `59s`; accepted is `1m` to `365d`"),
+        (
+            "[crl]\ndelta_interval = \"12h\"",
+            "`crl.delta_interval` must be shorter than `crl.refresh`: deltas are for the time between",
+        ),
         ("[crl]\ndelay_after_revocation = \"2d\"", "`crl.delay_after_revocation` is `2d`; accepted is `0s` to `1d`"),
+        ("[ocsp]\nvalidity = \"0s\"", "`ocsp.validity` is `0s`; accepted is `1s` to `365d`"),
+        (
+            "[ocsp]\nresponder_validity = \"1d\"",
+            "`ocsp.responder_validity` must be at least three times `ocsp.validity`: an answer ends with the certificate it is signed under",
+        ),
+        ("[ocsp]\ncache_size = 1", "`ocsp.cache_size` is 1; accepted is 1048576 to 68719476736"),
         ("[limits]\ncsr_body = 1", "`limits.csr_body` is 1; accepted is 4096 to 16777216"),
         ("[limits]\nbody = 0", "`limits.body` is 0; accepted is 4096 to 67108864"),
         (
@@ -335,139 +399,4 @@ fn what_types_cannot_say_is_refused() {
     ] {
         assert_eq!(problem(text), message, "{text}");
     }
-}
-
-#[test]
-fn loose_rules_of_authentication_are_refused() {
-    let jwt = |from: &str, to: &str| problem(&JWT.replace(from, to));
-    for (from, to, message) in [
-        (
-            "\"sso\"",
-            "\"S\"",
-            "`authentication.jwt[0].name` must be 1 to 63 of `a-z`, `0-9` and `-`, starting with a letter",
-        ),
-        ("\"https://sso.internal\"", "\"\"", "`authentication.jwt[0].issuer` is empty"),
-        (
-            "[\"chancery\"]",
-            "[]",
-            "`authentication.jwt[0].audience` must have at least one value and no empty one: tokens for others would be accepted",
-        ),
-        ("[\"ES256\"]", "[]", "`authentication.jwt[0].algorithms` must have at least one algorithm"),
-        (
-            "role",
-            "jwks_file = \"x\"\nrole",
-            "`authentication.jwt[0]` must have exactly one of `jwks_url`, `jwks_file` and `public_key_file`",
-        ),
-        (
-            "jwks_url = \"https://sso.internal/keys\"",
-            "",
-            "`authentication.jwt[0]` must have exactly one of `jwks_url`, `jwks_file` and `public_key_file`",
-        ),
-        (
-            "https://sso.internal/keys",
-            "http://sso.internal/keys",
-            "`authentication.jwt[0].jwks_url` must be `https://`, or `http://` on this machine",
-        ),
-        (
-            "https://sso.internal/keys",
-            "http://localhost.evil.test/keys",
-            "`authentication.jwt[0].jwks_url` must be `https://`, or `http://` on this machine",
-        ),
-        (
-            "https://sso.internal/keys",
-            "file:///etc/keys",
-            "`authentication.jwt[0].jwks_url` must be `https://`, or `http://` on this machine",
-        ),
-        (
-            "role = \"requester\"",
-            "",
-            "`authentication.jwt[0]`: there is neither a rule nor a default role, so no token could be admitted",
-        ),
-        ("role", "leeway = \"1h\"\nrole", "`authentication.jwt[0].leeway` is `1h`; accepted is `0s` to `10m`"),
-        ("role", "refresh = \"0s\"\nrole", "`authentication.jwt[0].refresh` is `0s`; accepted is `30s` to `1d`"),
-        (
-            "role",
-            "maximum_age = \"0s\"\nrole",
-            "`authentication.jwt[0].maximum_age` is `0s`; accepted is `1s` to `365d`",
-        ),
-        (
-            "role",
-            "subject_claim = \"\"\nrole",
-            "`authentication.jwt[0].subject_claim`: the claim `` is or has an empty name",
-        ),
-        (
-            "role",
-            "rules = [{ claims = {}, role = \"auditor\" }]\nrole",
-            "`authentication.jwt[0]`: `rules[0]`: a rule needs a claim; a role for every token is the provider's `role`",
-        ),
-        (
-            "role",
-            "rules = [{ claims = { a = [] }, role = \"auditor\" }]\nrole",
-            "`authentication.jwt[0]`: `rules[0]`: the claim `a` has no value to match",
-        ),
-        (
-            "role",
-            "rules = [{ claims = { \"\" = \"b\" }, role = \"auditor\" }]\nrole",
-            "`authentication.jwt[0]`: `rules[0]`: the claim `` is or has an empty name",
-        ),
-        (
-            "role",
-            "rules = [{ claims = { a = \"b\" }, role = \"auditor\", grants = { profiles = [\"{a\"] } }]\nrole",
-            "`authentication.jwt[0]`: `rules[0]`: the grants cannot be used: `{a` has a brace without its partner",
-        ),
-    ] {
-        assert_eq!(jwt(from, to), message);
-    }
-    let ca_certificates =
-        JWT.replace("jwks_url = \"https://sso.internal/keys\"", "jwks_file = \"x\"\nca_certificates = \"y\"");
-    assert_eq!(problem(&ca_certificates), "`authentication.jwt[0].ca_certificates` has no use without `jwks_url`");
-    let twice = problem(&format!("{JWT}{JWT}"));
-    assert_eq!(
-        twice,
-        "`authentication.jwt` has the name `sso` more than once; `authentication.jwt` has the issuer `https://sso.internal` more than once"
-    );
-    for url in ["http://localhost:8080/keys", "http://127.0.0.9/keys", "http://[::1]/keys"] {
-        assert!(load_text(&JWT.replace("https://sso.internal/keys", url)).is_ok(), "{url}");
-    }
-    let client = |from: &str, to: &str| problem(&CLIENT.replace(from, to));
-    for (from, to, message) in [
-        (
-            "\"deployer\"\nca",
-            "\"\"\nca",
-            "`authentication.client_certificates[0]`: client certificate rule ``: the name is not 1 to 63 of `a-z`, `0-9`, `-`, `_`, `.`",
-        ),
-        (
-            "issuer:issuing",
-            "issuer:",
-            "`authentication.client_certificates[0].ca` must be 1 to 63 of `a-z`, `0-9` and `-`, starting with a letter",
-        ),
-        (
-            "issuer:issuing",
-            "",
-            "`authentication.client_certificates[0].ca` is empty; write `issuer:<name>` or the path of a PEM file",
-        ),
-        (
-            "common_name = \"deployer\"",
-            "",
-            "`authentication.client_certificates[0]`: client certificate rule `deployer`: there is no condition; give `subject_alt_names` (`**` for any name), `common_name` or `fingerprint_sha256`",
-        ),
-        (
-            "common_name = \"deployer\"",
-            "common_name = \"\"",
-            "`authentication.client_certificates[0].common_name` is empty",
-        ),
-        (
-            "role",
-            "subject_alt_names = []\nrole",
-            "`authentication.client_certificates[0].subject_alt_names` is empty and would match nobody",
-        ),
-    ] {
-        assert_eq!(client(from, to), message);
-    }
-    assert!(client("role", "subject_alt_names = [\"a..b\"]\nrole").starts_with(
-        "`authentication.client_certificates[0]`: client certificate rule `deployer`: the name rules are not valid: "
-    ));
-    assert!(client("role", "grants = { names = { dns = { allow = [\"{sub}\"] } } }\nrole").starts_with(
-        "`authentication.client_certificates[0]`: client certificate rule `deployer`: the name rules are not valid: "
-    ));
 }

@@ -1,5 +1,7 @@
 //! The command line: `init`, `migrate`, `token`, `profile`, `config check`, `serve`, on files and databases of their own.
 
+mod issuer;
+
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

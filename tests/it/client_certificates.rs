@@ -60,6 +60,23 @@ fn a_client_certificate_is_a_credential_until_it_is_revoked() {
 }
 
 #[test]
+fn a_client_certificate_under_a_revoked_ca_is_a_credential_no_longer() {
+    let service = Service::configured(Database::Sqlite, CONFIGURATION, &[]);
+    let (_, shown) = identity(&service, &Csr::for_dns(&["deployer.internal"]), "client");
+    let deployer = client(&service, &shown);
+    deployer.get("/api/v1/whoami").expect(200);
+    let administrator = service.administrator();
+    let issuing = administrator.get("/api/v1/issuers/issuing").expect(200).json();
+    let revoke = format!("/api/v1/certificates/{}/revoke", issuing["serial"].as_str().unwrap());
+    administrator.post(&revoke).json(&json!({"reason": "ca_compromise"})).expect(200);
+    let started = std::time::Instant::now();
+    while deployer.get("/api/v1/whoami").attempt().is_ok_and(|answer| answer.status == 200) {
+        assert!(started.elapsed().as_secs() < 30, "the revocation of the CA is not noticed");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+#[test]
 fn other_certificates_are_not_credentials() {
     let service = Service::configured(Database::Sqlite, CONFIGURATION, &[]);
     let (_, uri) = identity(&service, &Csr::new().uri("spiffe://cluster.internal/ns/deploy/sa/a"), "client");

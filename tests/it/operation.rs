@@ -109,7 +109,11 @@ fn a_stop_finishes_what_was_accepted() {
         let body = json!({"csr": Csr::for_dns(&["stopping.internal"]).pem(), "profile": "server"});
         let requests: Vec<_> =
             (0..64).map(|_| RUNTIME.spawn(client.post("/api/v1/certificates").json(&body).try_send())).collect();
-        std::thread::sleep(Duration::from_millis(100));
+        // Stopped in the midst of them: as soon as the first is answered.
+        let began = Instant::now();
+        while !requests.iter().any(tokio::task::JoinHandle::is_finished) && began.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let status = service.stop();
         assert!(status.success(), "{database:?}: {status}\n{}", service.log());
         let answers: Vec<_> = requests.into_iter().map(|request| RUNTIME.block_on(request).unwrap()).collect();

@@ -16,14 +16,24 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/certificates", "AOR"),
     ("POST", "/api/v1/certificates/check", "AOR"),
     ("POST", "/api/v1/certificates/revoke", "AOR"),
+    ("POST", "/api/v1/certificates/import", "AO"),
     ("GET", "/api/v1/certificates", "AORU"),
     ("GET", "/api/v1/certificates/{serial}.{format}", "AORU"),
     ("GET", "/api/v1/certificates/{serial}", "AORU"),
     ("POST", "/api/v1/certificates/{serial}/revoke", "AOR"),
     ("POST", "/api/v1/certificates/{serial}/release", "AO"),
     ("POST", "/api/v1/certificates/{serial}/renew", "AOR"),
+    ("POST", "/api/v1/revocations/by-key", "AOR"),
+    ("GET", "/api/v1/keys", "A"),
+    ("POST", "/api/v1/keys/reseal", "A"),
     ("GET", "/api/v1/issuers", "AOU"),
+    ("POST", "/api/v1/issuers", "A"),
     ("GET", "/api/v1/issuers/{name}", "AOU"),
+    ("PATCH", "/api/v1/issuers/{name}", "A"),
+    ("GET", "/api/v1/issuers/{name}/csr", "AOU"),
+    ("PUT", "/api/v1/issuers/{name}/certificate", "A"),
+    ("POST", "/api/v1/issuers/{name}/rollover", "A"),
+    ("POST", "/api/v1/issuers/{name}/cross-sign", "A"),
     ("GET", "/api/v1/issuers/{name}/certificate", "AOU"),
     ("GET", "/api/v1/issuers/{name}/chain", "AOU"),
     ("GET", "/api/v1/issuers/{name}/crl", "AOU"),
@@ -64,10 +74,17 @@ fn request(client: &Client, method: &str, path: &str) -> Request {
         ("POST", "/api/v1/certificates" | "/api/v1/certificates/check") => {
             request.json(&json!({"csr": Csr::for_dns(&["a.internal"]).pem(), "profile": "nobody"}))
         }
+        ("POST", "/api/v1/certificates/import") => request.json(&json!({"certificates": "none"})),
+        ("POST", "/api/v1/issuers") => request.json(&json!({"kind": "import", "name": "nobody"})),
         ("POST", "/api/v1/certificates/revoke") => request.json(&reason),
         ("POST", path) if path.ends_with("/revoke") => request.json(&json!({"reason": "superseded"})),
+        ("POST", "/api/v1/revocations/by-key") => request.json(&json!({"csr": Csr::new().common_name("revoke").pem()})),
         ("POST", "/api/v1/tokens") => request.json(&json!({"name": "Not Valid", "role": "auditor"})),
         ("POST", "/api/v1/inspect") => request.json(&json!({"input": Csr::for_dns(&["a.internal"]).pem()})),
+        ("POST", path) if path.ends_with("/rollover") => request.json(&json!({})),
+        ("POST", path) if path.ends_with("/cross-sign") => request.json(&json!({"certificate": "nobody's"})),
+        ("PATCH", _) => request.json(&json!({"state": "retired"})),
+        ("PUT", path) if path.ends_with("/certificate") => request.json(&json!({"certificate": "nobody's"})),
         ("PUT", _) => request.json(&json!({"keys": []})),
         _ => request,
     }
@@ -122,8 +139,20 @@ fn public_routes_need_no_credential_and_no_others_are_public() {
         .filter(|endpoint| endpoint.permission.is_none() && endpoint.listeners.contains(&Listener::Api))
         .map(|endpoint| endpoint.path)
         .collect();
-    let expected =
-        ["/docs", "/docs/{file}", "/healthz", "/openapi.json", "/pki/{issuer}.crl", "/pki/{issuer}.crt", "/readyz"];
+    let expected = [
+        "/docs",
+        "/docs/{file}",
+        "/healthz",
+        "/ocsp/{issuer}",
+        "/ocsp/{issuer}/{request}",
+        "/openapi.json",
+        "/pki/{issuer}.crl",
+        "/pki/{issuer}.crt",
+        "/pki/{issuer}/delta.crl",
+        "/pki/{issuer}/{shard}.crl",
+        "/pki/{issuer}/{shard}/delta.crl",
+        "/readyz",
+    ];
     assert_eq!(public, expected.into_iter().map(str::to_owned).collect());
     let anonymous = Service::shared(Database::Sqlite).anonymous();
     for path in ["/healthz", "/readyz", "/openapi.json", "/pki/issuing.crt", "/pki/issuing.crl"] {

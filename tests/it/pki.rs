@@ -39,7 +39,7 @@ fn the_addresses_in_certificates_lead_there() {
     let leaf = scratch.write("leaf.pem", record["certificate"].as_str().unwrap());
     let text = openssl(&format!("x509 -in {} -noout -ext crlDistributionPoints,authorityInfoAccess", leaf.display()));
     let addresses: Vec<&str> = text.split("URI:").skip(1).map(|part| part.split_whitespace().next().unwrap()).collect();
-    assert_eq!(addresses.len(), 2, "{text}");
+    assert_eq!(addresses.len(), 3, "{text}");
     let client = Client::new(service.public(), None);
     let crl = addresses.iter().find(|address| address.ends_with(".crl")).unwrap();
     let certificate = addresses.iter().find(|address| address.ends_with(".crt")).unwrap();

@@ -2,13 +2,20 @@
 
 mod audit;
 mod configuration;
+mod crls;
 mod faults;
 mod fixture;
+mod import;
 mod inventory;
 mod issuance;
+mod issuers;
+mod key_revocation;
+mod ocsp;
 mod opening;
 mod revocation;
+mod secrets;
 mod tls;
+mod upgrade;
 
 /// Makes a test of each body on each database.
 macro_rules! on_both_databases {

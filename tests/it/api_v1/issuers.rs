@@ -1,4 +1,12 @@
-//! `/api/v1/issuers`: list, read, certificate, chain, CRL.
+//! `/api/v1/issuers`: list, read, certificate, chain, CRL; what changes issuers is in the files of this folder.
+
+mod blocked;
+mod creation;
+mod keys;
+mod outside;
+mod refusals;
+mod rollover;
+mod states;
 
 use insta::assert_json_snapshot;
 
@@ -17,6 +25,11 @@ fn root_and_issuing_ca_are_listed() {
         ".items[].not_after" => "[time]",
         ".items[].fingerprint_sha256" => "[digest]",
         ".items[].certificate" => "[pem]",
+        ".items[].certificates[].serial" => "[serial]",
+        ".items[].certificates[].not_before" => "[time]",
+        ".items[].certificates[].not_after" => "[time]",
+        ".items[].certificates[].fingerprint_sha256" => "[digest]",
+        ".items[].created_at" => "[time]",
         ".items[].chain[]" => "[pem]",
         ".items[].crl.this_update" => "[time]",
         ".items[].crl.next_update" => "[time]",

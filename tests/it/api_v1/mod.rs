@@ -6,5 +6,6 @@ mod hostile_text;
 mod inspect;
 mod issuers;
 mod profiles;
+mod revocations;
 mod statistics;
 mod tokens;

@@ -129,6 +129,7 @@ impl Court {
         const EVERY: &[&dyn SignatureVerificationAlgorithm] = &[
             webpki::aws_lc_rs::ECDSA_P256_SHA256,
             webpki::aws_lc_rs::ECDSA_P384_SHA384,
+            webpki::aws_lc_rs::ECDSA_P521_SHA512,
             webpki::aws_lc_rs::ED25519,
             webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA256,
         ];

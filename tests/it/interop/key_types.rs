@@ -89,6 +89,11 @@ fn a_p384_hierarchy() {
 }
 
 #[test]
+fn a_p521_hierarchy() {
+    hierarchy("ecdsa-p521", "ecdsa-p521");
+}
+
+#[test]
 fn an_ed25519_issuer_under_an_rsa_root() {
     hierarchy("rsa-3072", "ed25519");
 }

@@ -9,7 +9,7 @@ use chancery::storage::{
     Recorded, Storage,
 };
 
-use super::fixture::{Fixture, at, certificate, claim, event, issue, issuer};
+use super::fixture::{Fixture, at, certificate, claim, event, found, issue, issuer};
 use super::on_both_databases;
 
 on_both_databases!(
@@ -34,23 +34,26 @@ async fn issuers_are_recorded_with_key_and_certificate(fixture: Fixture) {
     let root = issuer("root", None, false);
     let mut issuing = issuer("issuing", Some("root"), true);
     issuing.key.location = KeyLocation::File("/etc/chancery/issuing.key".into());
-    let certificates = (root.certificate.clone(), issuing.certificate.clone());
-    assert!(storage.create_issuers(vec![root, issuing]).await.unwrap());
+    let certificates = (root.certificate.clone().unwrap(), issuing.certificate.clone().unwrap());
+    assert!(storage.create_issuers(vec![root, issuing], None).await.unwrap());
     let issuers = storage.issuers().await.unwrap();
     let [root, issuing] = issuers.as_slice() else { panic!("there are two issuers") };
-    assert_eq!((root.name.as_str(), root.parent_id, root.is_default), ("root", None, false));
-    assert_eq!((issuing.name.as_str(), issuing.parent_id, issuing.is_default), ("issuing", Some(root.id), true));
+    assert_eq!((root.name.as_str(), root.certificates[0].parent_id, root.is_default), ("root", None, false));
+    assert_eq!(
+        (issuing.name.as_str(), issuing.certificates[0].parent_id, issuing.is_default),
+        ("issuing", Some(root.id), true)
+    );
     assert_eq!((root.state, root.revocations, root.created_at), (IssuerState::Active, 0, at(0)));
-    assert_eq!(root.certificate_der, certificates.0.der);
-    assert_eq!(issuing.certificate_der, certificates.1.der);
+    assert_eq!(root.certificates[0].der, certificates.0.der);
+    assert_eq!(issuing.certificates[0].der, certificates.1.der);
     let sealed = Sealed { key_encryption_key_id: "key-1".to_owned(), ciphertext: vec![1, 2, 3] };
     assert_eq!(root.key, KeyLocation::Database(sealed));
     assert_eq!(issuing.key, KeyLocation::File("/etc/chancery/issuing.key".into()));
     for new in [certificates.0, certificates.1] {
-        let record = storage.certificate_by_serial(&new.serial).await.unwrap().unwrap();
+        let record = found(&*storage, &new.inventory.unwrap().serial).await.unwrap();
         assert_eq!(record.issuer_id, root.id);
     }
-    assert!(storage.create_issuers(vec![issuer("second", Some("root"), true)]).await.unwrap());
+    assert!(storage.create_issuers(vec![issuer("second", Some("root"), true)], None).await.unwrap());
     let defaults: Vec<_> =
         storage.issuers().await.unwrap().into_iter().filter(|one| one.is_default).map(|one| one.name).collect();
     assert_eq!(defaults, ["second"]);
@@ -59,21 +62,21 @@ async fn issuers_are_recorded_with_key_and_certificate(fixture: Fixture) {
 
 async fn a_taken_name_writes_none_of_the_issuers(fixture: Fixture) {
     let storage = fixture.open().await;
-    assert!(storage.create_issuers(vec![issuer("root", None, true)]).await.unwrap());
+    assert!(storage.create_issuers(vec![issuer("root", None, true)], None).await.unwrap());
     let fresh = issuer("fresh", None, true);
-    let serial = fresh.certificate.serial.clone();
-    assert!(!storage.create_issuers(vec![fresh, issuer("root", None, false)]).await.unwrap());
+    let serial = fresh.certificate.clone().unwrap().inventory.unwrap().serial;
+    assert!(!storage.create_issuers(vec![fresh, issuer("root", None, false)], None).await.unwrap());
     let issuers = storage.issuers().await.unwrap();
     assert_eq!(issuers.len(), 1);
     assert!(issuers[0].is_default);
-    assert!(storage.certificate_by_serial(&serial).await.unwrap().is_none());
+    assert!(found(&*storage, &serial).await.is_none());
     assert_eq!(storage.verify_audit().await.unwrap().events, 1);
 }
 
 async fn an_unknown_parent_writes_none_of_the_issuers(fixture: Fixture) {
     let storage = fixture.open().await;
     let error = storage
-        .create_issuers(vec![issuer("root", None, true), issuer("issuing", Some("nobody"), false)])
+        .create_issuers(vec![issuer("root", None, true), issuer("issuing", Some("nobody"), false)], None)
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -166,7 +169,7 @@ async fn of_32_callers_with_one_expected_version_one_writes(fixture: Fixture) {
     assert_eq!(created, 1);
 }
 
-fn token(id: &str, name: &str, secret: u8) -> NewToken {
+pub(super) fn token(id: &str, name: &str, secret: u8) -> NewToken {
     NewToken {
         id: id.to_owned(),
         name: name.to_owned(),
@@ -231,6 +234,7 @@ async fn a_token_with_an_idempotency_key_is_made_once(fixture: Fixture) {
         match call.await.unwrap() {
             (number, Recorded::Committed) => assert_eq!(winner.replace(number), None),
             (_, Recorded::Replayed(answer)) => answers.push(answer.result),
+            (_, Recorded::KeyBlocked) => panic!("a token has no key"),
         }
     }
     let sealed = Sealed { key_encryption_key_id: "key-1".to_owned(), ciphertext: vec![winner.unwrap()] };
@@ -257,7 +261,7 @@ async fn the_generation_rises_with_configuration_and_with_nothing_else(fixture: 
         assert_eq!(now > last, expected, "{what}");
         last = now;
     };
-    storage.create_issuers(vec![issuer("root", None, true)]).await.unwrap();
+    storage.create_issuers(vec![issuer("root", None, true)], None).await.unwrap();
     rises("an issuer", true).await;
     put(&*storage, profile("server", "{1}")).await;
     rises("a profile", true).await;
@@ -272,7 +276,7 @@ async fn the_generation_rises_with_configuration_and_with_nothing_else(fixture: 
     storage.revoke_token("id-1", at(1), event("token.revoke", "")).await.unwrap();
     rises("a revoked token", true).await;
     issue(&*storage, certificate(&[])).await;
-    storage.next_crl_number(1).await.unwrap();
+    storage.take_crl_numbers(1, 1).await.unwrap();
     storage.record_audit(event("certificate.issue", "")).await.unwrap();
     rises("certificates and CRLs", false).await;
 }

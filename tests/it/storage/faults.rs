@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chancery::ErrorKind;
 use chancery::storage::{Issuance, Recorded, open};
 
-use super::fixture::{Fixture, certificate, claim, event, issuance, issue, list, options};
+use super::fixture::{Fixture, certificate, claim, event, found, issuance, issue, list, options};
 use crate::support::postgres::{self, Server, eventually};
 
 /// Longer than any sum of the timeouts in the tests' options.
@@ -27,7 +27,7 @@ async fn a_stopped_postgresql_is_unavailable_in_bounded_time_and_works_again_whe
     .unwrap();
     let began = Instant::now();
     let write = storage.record_issuance(issuance(certificate(&[]))).await.unwrap_err();
-    let read = storage.certificate_by_serial(&before).await.unwrap_err();
+    let read = storage.certificates_by_serial(&before).await.unwrap_err();
     let single = storage.acquire_lease("x", "y", super::fixture::at(0), super::fixture::at(1)).await.unwrap_err();
     let ready = storage.ready().await.unwrap_err();
     for error in [write, read, single, ready] {
@@ -53,7 +53,7 @@ async fn a_stopped_postgresql_is_unavailable_in_bounded_time_and_works_again_whe
     .unwrap();
     eventually("readiness", || async { storage.ready().await.is_ok() }).await;
     eventually("writing", || async { storage.record_audit(event("certificate.issue", "")).await.is_ok() }).await;
-    assert!(storage.certificate_by_serial(&before).await.unwrap().is_some());
+    assert!(found(&*storage, &before).await.is_some());
     issue(&*storage, certificate(&["after.example.com"])).await;
     let verification = storage.verify_audit().await.unwrap();
     assert_eq!(verification.failures, Vec::<String>::new());
@@ -115,6 +115,7 @@ async fn issue_until_answered(storage: &dyn chancery::storage::Storage, key: &st
                 chancery::storage::IdempotencyResult::Certificate(serial) => return serial,
                 other => panic!("the key led to {other:?}"),
             },
+            Ok(Recorded::KeyBlocked) => panic!("no key was blocked"),
             Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

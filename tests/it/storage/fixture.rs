@@ -8,7 +8,8 @@ use std::time::Duration;
 use chancery::signer::sealing::Sealed;
 use chancery::storage::{
     AuditEvent, AuditOutcome, CertificateFilter, CertificateRecord, DatabaseOptions, IdempotencyClaim, Issuance,
-    KeyLocation, NewCertificate, NewIssuer, NewKey, PageRequest, RevocationRecord, SortKey, Source, Storage, open,
+    IssuerState, KeyLocation, NewCertificate, NewIssuer, NewIssuerCertificate, NewKey, PageRequest, RevocationRecord,
+    SignedBy, SortKey, Source, Storage, open,
 };
 use chancery::x509::crl::RevocationReason;
 use chancery::x509::{NameType, SerialNumber, SubjectAltName, Timestamp};
@@ -115,6 +116,7 @@ pub(crate) fn certificate(names: &[&str]) -> NewCertificate {
         not_after: at(90 * 86_400),
         issued_at: at(0),
         labels: BTreeMap::new(),
+        crl_shard: 0,
         der: serial.as_bytes().to_vec(),
         serial,
     }
@@ -153,9 +155,11 @@ pub(crate) fn issuer(name: &str, parent: Option<&str>, is_default: bool) -> NewI
     certificate.profile = "root".to_owned();
     certificate.issuer_id = -1;
     NewIssuer {
-        name: name.to_owned(),
-        parent: parent.map(str::to_owned),
+        base_name: name.to_owned(),
+        generation: 1,
+        state: IssuerState::Active,
         is_default,
+        settings: "{}".to_owned(),
         key: NewKey {
             algorithm: "ecdsa_p256".to_owned(),
             spki_sha256: certificate.spki_sha256,
@@ -164,13 +168,31 @@ pub(crate) fn issuer(name: &str, parent: Option<&str>, is_default: bool) -> NewI
                 ciphertext: vec![1, 2, 3],
             }),
         },
-        certificate,
+        csr: None,
+        certificate: Some(NewIssuerCertificate {
+            signed_by: parent.map_or(SignedBy::Itself, |parent| SignedBy::New(parent.to_owned())),
+            fingerprint_sha256: certificate.fingerprint_sha256,
+            der: certificate.der.clone(),
+            upper_chain: Vec::new(),
+            created_at: at(0),
+            inventory: Some(certificate),
+        }),
+        crl_number: 0,
+        retires: Vec::new(),
+        cross_certificates: Vec::new(),
         audit: event("issuer.create", &format!("issuer:{name}")),
     }
 }
 
 pub(crate) fn revocation(reason: RevocationReason) -> RevocationRecord {
     RevocationRecord { reason, revoked_at: at(100), invalidity_date: Some(at(50)) }
+}
+
+/// Finds the one certificate with a serial number.
+pub(crate) async fn found(storage: &dyn Storage, serial: &SerialNumber) -> Option<CertificateRecord> {
+    let mut records = storage.certificates_by_serial(serial).await.unwrap();
+    assert!(records.len() < 2, "only imported certificates share a serial number");
+    records.pop()
 }
 
 /// Records a certificate and returns it.

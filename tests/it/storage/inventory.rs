@@ -170,7 +170,7 @@ async fn each_filter_keeps_what_it_names(fixture: Fixture) {
     let none = CertificateFilter::default;
     let only_special = [
         CertificateFilter { profile: Some("client".to_owned()), ..none() },
-        CertificateFilter { issuer_id: Some(2), ..none() },
+        CertificateFilter { issuer_ids: Some(vec![2]), ..none() },
         CertificateFilter { requester: Some("token:other".to_owned()), ..none() },
         CertificateFilter { owner: Some("token:other".to_owned()), ..none() },
         CertificateFilter { subject: Some("SPECIAL.ex".to_owned()), ..none() },
@@ -197,7 +197,7 @@ async fn each_filter_keeps_what_it_names(fixture: Fixture) {
     let nothing = [
         CertificateFilter { labels: vec![label("a", "2")], ..none() },
         CertificateFilter { labels: vec![label("a", "1"), label("b", "1")], ..none() },
-        CertificateFilter { profile: Some("client".to_owned()), issuer_id: Some(1), ..none() },
+        CertificateFilter { profile: Some("client".to_owned()), issuer_ids: Some(vec![1]), ..none() },
         CertificateFilter { issued_before: Some(at(0)), ..none() },
     ];
     for filter in nothing {
@@ -241,8 +241,9 @@ async fn the_owner_narrows_every_filter(fixture: Fixture) {
 
 /// Issues one certificate of each status, with these ends of validity.
 async fn one_of_each_status(storage: &dyn Storage) {
-    assert!(storage.create_issuers(vec![issuer("root", None, true)]).await.unwrap());
+    assert!(storage.create_issuers(vec![issuer("root", None, true)], None).await.unwrap());
     let change = |serial: &SerialNumber, reason| StateChange {
+        issuer_id: 1,
         serial: serial.clone(),
         from: &[CertificateState::Valid],
         revocation: Some(revocation(reason)),

@@ -84,6 +84,11 @@ impl Client {
         self.request("PUT", path)
     }
 
+    /// Starts a PATCH.
+    pub(crate) fn patch(&self, path: &str) -> Request {
+        self.request("PATCH", path)
+    }
+
     /// Starts a DELETE.
     pub(crate) fn delete(&self, path: &str) -> Request {
         self.request("DELETE", path)

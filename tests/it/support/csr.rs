@@ -4,7 +4,9 @@
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+};
 
 use super::der;
 
@@ -32,6 +34,19 @@ impl Key {
     pub(crate) fn to_pem(&self) -> String {
         let key = self.0.to_pkcs8v1().unwrap();
         der::pem("PRIVATE KEY", key.as_ref())
+    }
+
+    /// Signs with ECDSA and SHA-256 in the form of JSON Web Signatures: the two numbers one behind the other (RFC 7518, section 3.4).
+    pub(crate) fn sign_fixed(&self, message: &[u8]) -> Vec<u8> {
+        let key = self.0.to_pkcs8v1().unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.as_ref()).unwrap();
+        pair.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
+    }
+
+    /// The coordinates of the public point.
+    pub(crate) fn coordinates(&self) -> (Vec<u8>, Vec<u8>) {
+        let point = self.0.public_key().as_ref();
+        (point[1..33].to_vec(), point[33..].to_vec())
     }
 
     /// Signs with ECDSA and SHA-256.

@@ -9,6 +9,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -127,15 +129,86 @@ impl Service {
         self.endpoints = endpoints;
     }
 
+    /// Changes a setting for later starts and commands.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.unset(name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Takes a setting back.
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
+    /// Runs another command of the program on the same data.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Ran {
+        let output = self.prepared(arguments).output().unwrap();
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        let output_text = text(&output.stdout);
+        Ran {
+            succeeded: output.status.success(),
+            output: format!("{output_text}{}", text(&output.stderr)),
+            printed: output_text,
+        }
+    }
+
+    /// Serves with more settings, without waiting for anything. The process ends with what is returned.
+    pub(crate) fn serve(&self, settings: &[(&str, &str)]) -> impl Drop + use<> {
+        let log = File::create(self.directory.path().join("log")).unwrap();
+        let child = self
+            .prepared(&["serve"])
+            .envs(settings.iter().copied())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        watched(child, self.directory.path())
+    }
+
+    fn prepared(&self, arguments: &[&str]) -> Command {
+        let mut command = chancery();
+        command
+            .args(arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("CHANCERY__DATA_DIR", self.data());
+        command
+    }
+
     /// Asks the process to stop (SIGTERM) and returns its exit status.
     pub(crate) fn stop(&mut self) -> std::process::ExitStatus {
         self.signal("TERM");
         self.process.child.wait().unwrap()
     }
 
+    /// The number of the process.
+    #[allow(dead_code, reason = "for the benchmarks, which share this file")]
+    pub(crate) fn process_id(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// Sends SQL to the database behind the service's back; on SQLite it waits for its turn.
+    #[allow(dead_code, reason = "for the benchmarks, which share this file")]
+    pub(crate) fn execute(&self, sql: &str) {
+        let url = self.environment.iter().find(|(name, _)| name == "CHANCERY__DATABASE__URL");
+        match url {
+            Some((_, url)) => super::client::RUNTIME.block_on(super::postgres::execute(url, sql)),
+            None => {
+                let path = self.data().join("chancery.db").display().to_string();
+                let mut connection = diesel::SqliteConnection::establish(&path).unwrap();
+                connection.batch_execute(&format!("PRAGMA busy_timeout = 60000; {sql}")).unwrap();
+            }
+        }
+    }
+
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
         super::tools::run("kill", &[format!("-{name}"), self.process.child.id().to_string()]);
+    }
+
+    /// The address of the database, for tests that write behind the service's back.
+    pub(crate) fn database_url(&self) -> String {
+        let given = self.environment.iter().find(|(name, _)| name == "CHANCERY__DATABASE__URL");
+        given.map_or_else(|| format!("sqlite://{}", self.data().join("chancery.db").display()), |(_, url)| url.clone())
     }
 
     /// The data directory.
@@ -146,6 +219,14 @@ impl Service {
     /// A file of the data directory.
     pub(crate) fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.data().join(name)).unwrap()
+    }
+
+    /// The program with this service's data directory and database, for commands that work beside it.
+    pub(crate) fn program(&self) -> Command {
+        let mut command = chancery();
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        command.envs(environment).env("CHANCERY__DATA_DIR", self.data());
+        command
     }
 
     /// The root certificate, PEM.
@@ -202,6 +283,25 @@ impl Service {
     /// Issues a certificate for DNS names under the profile `server`, and returns its record.
     pub(crate) fn issue(&self, names: &[&str]) -> Value {
         issue_with(&self.administrator(), &json!({"csr": Csr::for_dns(names).pem(), "profile": "server"}))
+    }
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Whether it ended well.
+    pub(crate) succeeded: bool,
+    /// What it wrote to standard output and then to standard error.
+    pub(crate) output: String,
+    printed: String,
+}
+
+impl Ran {
+    /// The JSON that a command printed that ended well.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        assert!(self.succeeded, "{}", self.output);
+        serde_json::from_str(&self.printed).unwrap_or_else(|error| panic!("{error}: {}", self.output))
     }
 }
 

@@ -8,3 +8,4 @@ mod read;
 mod refusals;
 mod renew;
 mod revoke;
+mod twins;

@@ -69,6 +69,9 @@ fn bad_revocations_are_refused() {
     ] {
         assert_eq!(act(&client, &number, "revoke", &body).expect(status).problem_code(), "malformed", "{body}");
     }
+    let removed = act(&client, &number, "revoke", &json!({"reason": "remove_from_crl"})).expect(400).json();
+    let detail = removed["detail"].as_str().unwrap();
+    assert!(detail.contains("/release`") && detail.contains("reason"), "{detail}");
     let unknown = act(&client, "0123456789abcdef", "revoke", &json!({"reason": "superseded"})).expect(404);
     assert_eq!(unknown.problem_code(), "not_found");
     let record = client.get(&format!("/api/v1/certificates/{number}")).expect(200).json();
@@ -177,6 +180,56 @@ fn bulk_revocation_touches_what_the_filter_matches_and_nothing_else() {
     }
 }
 
+/// By key the filter finds the certificates of every name and profile, and as `key_compromise` the key is blocked with them.
+#[test]
+fn bulk_revocation_by_key_reaches_every_certificate_of_it() {
+    for database in Database::ALL {
+        let client = Service::shared(database).administrator();
+        let key = crate::support::csr::Key::new();
+        let issue = |name: &str| {
+            let csr = Csr::for_dns(&[name]).pem_with(&key);
+            issue_with(&client, &json!({"csr": csr, "profile": "server"}))
+        };
+        let records = [issue("one.internal"), issue("two.internal")];
+        let held = serial(&records[1]);
+        act(&client, &held, "revoke", &json!({"reason": "certificate_hold"})).expect(200);
+        let mut body =
+            json!({"filter": {"key": records[0]["key"]["spki_sha256"]}, "reason": "key_compromise", "dry_run": true});
+        let dry = client.post("/api/v1/certificates/revoke").json(&body).expect(200).json();
+        assert_eq!((&dry["matched"], &dry["revoked"]), (&json!(2), &json!(0)), "{dry}");
+        issue("the-key-is-free-still.internal");
+        body["dry_run"] = json!(false);
+        let done = client.post("/api/v1/certificates/revoke").json(&body).expect(200).json();
+        assert_eq!((&done["matched"], &done["revoked"]), (&json!(3), &json!(3)), "{done}");
+        let record = client.get(&format!("/api/v1/certificates/{held}")).expect(200).json();
+        assert_eq!(record["revocation"]["reason"], "key_compromise");
+        let again = json!({"csr": Csr::for_dns(&["three.internal"]).pem_with(&key), "profile": "server"});
+        assert_eq!(client.post("/api/v1/certificates").json(&again).expect(422).violation_codes(), ["key_blocked"]);
+    }
+}
+
+/// Every reason that a certificate can be revoked for, as the CRL and OpenSSL name it, with the invalidity date where there is one.
+#[test]
+fn every_reason_stands_in_the_record() {
+    let client = Service::shared(Database::Sqlite).administrator();
+    for reason in [
+        "unspecified",
+        "key_compromise",
+        "ca_compromise",
+        "affiliation_changed",
+        "superseded",
+        "cessation_of_operation",
+        "privilege_withdrawn",
+        "aa_compromise",
+    ] {
+        let number = serial(&Service::shared(Database::Sqlite).issue(&["reasons.internal"]));
+        let body = json!({"reason": reason, "invalidity_date": "2021-02-03T04:05:06Z"});
+        let record = act(&client, &number, "revoke", &body).expect(200).json();
+        assert_eq!(record["revocation"]["reason"], reason);
+        assert_eq!(record["revocation"]["invalidity_date"], "2021-02-03T04:05:06Z");
+    }
+}
+
 /// 32 callers revoke one certificate with two reasons: one reason wins, and everybody hears the same.
 #[test]
 fn concurrent_revocations_agree() {
@@ -219,5 +272,25 @@ fn a_compromise_found_after_another_revocation_blocks_the_key() {
         assert_eq!(second["revocation"]["revoked_at"], first["revocation"]["revoked_at"]);
         let refused = client.post("/api/v1/certificates").json(&body).expect(422);
         assert_eq!(refused.violation_codes(), ["key_blocked"]);
+    }
+}
+
+#[test]
+fn another_invalidity_date_is_not_dropped_silently() {
+    for database in Database::ALL {
+        let service = Service::shared(database);
+        let client = service.with_role("operator");
+        for reason in ["superseded", "key_compromise"] {
+            let serial = serial(&service.issue(&["dated.internal"]));
+            let dated = json!({"reason": reason, "invalidity_date": "2021-02-03T04:05:06Z"});
+            act(&client, &serial, "revoke", &dated).expect(200);
+            act(&client, &serial, "revoke", &dated).expect(200);
+            act(&client, &serial, "revoke", &json!({"reason": reason})).expect(200);
+            let other = json!({"reason": reason, "invalidity_date": "2020-01-01T00:00:00Z"});
+            let refused = act(&client, &serial, "revoke", &other).expect(409);
+            assert!(refused.text().contains("2021-02-03T04:05:06Z"), "{}", refused.text());
+            let record = client.get(&format!("/api/v1/certificates/{serial}")).expect(200).json();
+            assert_eq!(record["revocation"]["invalidity_date"], "2021-02-03T04:05:06Z");
+        }
     }
 }

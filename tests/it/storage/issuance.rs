@@ -167,11 +167,12 @@ async fn a_bad_member_does_not_fail_its_group(fixture: Fixture) {
             })
         })
         .collect();
+    // SQLite's statements go through diesel, which tells a lost race; the group statement of PostgreSQL only that it was refused.
+    let refusal = if fixture.is_sqlite() { ErrorKind::Conflict } else { ErrorKind::Internal };
     let mut failures = 0;
     for call in calls {
         if let Err(error) = call.await.unwrap() {
-            // Refused for good, by either database's words; `Unavailable` would be tried again.
-            assert!(matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Internal), "{error}");
+            assert_eq!(error.kind(), refusal);
             failures += 1;
         }
     }

@@ -112,6 +112,169 @@ impl ErrorKind {
     }
 }
 
+/// The kinds of errors that ACME knows (RFC 8555, section 6.7; RFC 9773, section 7.4; draft-ietf-acme-profiles).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AcmeErrorType {
+    /// The account does not exist.
+    AccountDoesNotExist,
+    /// Another order replaces the certificate already (RFC 9773, section 5).
+    AlreadyReplaced,
+    /// The certificate is revoked already.
+    AlreadyRevoked,
+    /// The CSR is not acceptable.
+    BadCsr,
+    /// The nonce is not one that is valid now.
+    BadNonce,
+    /// The account key is not acceptable.
+    BadPublicKey,
+    /// The reason for revocation is not accepted.
+    BadRevocationReason,
+    /// The algorithm of the JWS is not accepted.
+    BadSignatureAlgorithm,
+    /// CAA records forbid issuance.
+    Caa,
+    /// Several problems, in `subproblems`.
+    Compound,
+    /// The validator could not connect.
+    Connection,
+    /// The validator's DNS queries failed.
+    Dns,
+    /// An external account binding is needed.
+    ExternalAccountRequired,
+    /// The answer did not match the challenge.
+    IncorrectResponse,
+    /// A contact is not valid.
+    InvalidContact,
+    /// The profile does not exist or does not fit the order.
+    InvalidProfile,
+    /// The request is malformed.
+    Malformed,
+    /// The order is not ready to be finalized.
+    OrderNotReady,
+    /// Too many requests.
+    RateLimited,
+    /// An identifier is refused.
+    RejectedIdentifier,
+    /// The service failed.
+    ServerInternal,
+    /// The validator met a TLS error.
+    Tls,
+    /// The client may not do this.
+    Unauthorized,
+    /// A contact is of a scheme that is not supported.
+    UnsupportedContact,
+    /// An identifier is of a type that is not supported.
+    UnsupportedIdentifier,
+    /// The client must do something first, such as agree to the terms of service.
+    UserActionRequired,
+}
+
+impl AcmeErrorType {
+    /// Every type.
+    pub const ALL: [Self; 26] = [
+        Self::AccountDoesNotExist,
+        Self::AlreadyReplaced,
+        Self::AlreadyRevoked,
+        Self::BadCsr,
+        Self::BadNonce,
+        Self::BadPublicKey,
+        Self::BadRevocationReason,
+        Self::BadSignatureAlgorithm,
+        Self::Caa,
+        Self::Compound,
+        Self::Connection,
+        Self::Dns,
+        Self::ExternalAccountRequired,
+        Self::IncorrectResponse,
+        Self::InvalidContact,
+        Self::InvalidProfile,
+        Self::Malformed,
+        Self::OrderNotReady,
+        Self::RateLimited,
+        Self::RejectedIdentifier,
+        Self::ServerInternal,
+        Self::Tls,
+        Self::Unauthorized,
+        Self::UnsupportedContact,
+        Self::UnsupportedIdentifier,
+        Self::UserActionRequired,
+    ];
+
+    /// Returns the token under `urn:ietf:params:acme:error:`, and the kind that an error of this type has unless another is given.
+    #[must_use]
+    pub const fn entry(self) -> (&'static str, ErrorKind) {
+        match self {
+            Self::AccountDoesNotExist => ("accountDoesNotExist", ErrorKind::Malformed),
+            Self::AlreadyReplaced => ("alreadyReplaced", ErrorKind::Conflict),
+            Self::AlreadyRevoked => ("alreadyRevoked", ErrorKind::Malformed),
+            Self::BadCsr => ("badCSR", ErrorKind::BadCsr),
+            Self::BadNonce => ("badNonce", ErrorKind::Malformed),
+            Self::BadPublicKey => ("badPublicKey", ErrorKind::Malformed),
+            Self::BadRevocationReason => ("badRevocationReason", ErrorKind::Malformed),
+            Self::BadSignatureAlgorithm => ("badSignatureAlgorithm", ErrorKind::Malformed),
+            Self::Caa => ("caa", ErrorKind::Forbidden),
+            Self::Compound => ("compound", ErrorKind::Malformed),
+            Self::Connection => ("connection", ErrorKind::Malformed),
+            Self::Dns => ("dns", ErrorKind::Malformed),
+            Self::ExternalAccountRequired => ("externalAccountRequired", ErrorKind::Forbidden),
+            Self::IncorrectResponse => ("incorrectResponse", ErrorKind::Forbidden),
+            Self::InvalidContact => ("invalidContact", ErrorKind::Malformed),
+            Self::InvalidProfile => ("invalidProfile", ErrorKind::Malformed),
+            Self::Malformed => ("malformed", ErrorKind::Malformed),
+            Self::OrderNotReady => ("orderNotReady", ErrorKind::Forbidden),
+            Self::RateLimited => ("rateLimited", ErrorKind::RateLimited),
+            Self::RejectedIdentifier => ("rejectedIdentifier", ErrorKind::Malformed),
+            Self::ServerInternal => ("serverInternal", ErrorKind::Internal),
+            Self::Tls => ("tls", ErrorKind::Malformed),
+            Self::Unauthorized => ("unauthorized", ErrorKind::Forbidden),
+            Self::UnsupportedContact => ("unsupportedContact", ErrorKind::Malformed),
+            Self::UnsupportedIdentifier => ("unsupportedIdentifier", ErrorKind::Malformed),
+            Self::UserActionRequired => ("userActionRequired", ErrorKind::Forbidden),
+        }
+    }
+
+    /// Returns the token under `urn:ietf:params:acme:error:`.
+    #[must_use]
+    pub const fn token(self) -> &'static str {
+        self.entry().0
+    }
+
+    /// Finds the type of a token.
+    #[must_use]
+    pub fn from_token(token: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.token() == token)
+    }
+}
+
+/// What an ACME client is told beside the detail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcmeError {
+    /// The type.
+    pub error_type: AcmeErrorType,
+    /// One problem for each identifier that has one (RFC 8555, section 6.7.1).
+    pub subproblems: Vec<AcmeSubproblem>,
+    /// For `badSignatureAlgorithm`: the algorithms that are accepted (RFC 8555, section 6.2).
+    pub algorithms: &'static [&'static str],
+    /// An address for a header field `Location`: that of the account whose key was offered (RFC 8555, section 7.3.5).
+    pub location: Option<String>,
+    /// An address for a header field `Link` with its relation, such as `terms-of-service` or `help`.
+    pub link: Option<(&'static str, String)>,
+}
+
+/// A problem with one identifier of an ACME order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct AcmeSubproblem {
+    /// The token under `urn:ietf:params:acme:error:`.
+    #[serde(rename = "type")]
+    pub error_type: String,
+    /// What is wrong and what would be accepted.
+    pub detail: String,
+    /// The type of identifier.
+    pub identifier_type: String,
+    /// The identifier.
+    pub identifier: String,
+}
+
 /// One rule of the issuance policy that a request breaks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Violation {
@@ -139,6 +302,7 @@ pub struct Error {
     detail: String,
     violations: Vec<Violation>,
     retry_after_seconds: Option<u32>,
+    acme: Option<Box<AcmeError>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -146,7 +310,19 @@ impl Error {
     /// Makes an error of this kind. `detail` is shown to the client (except for internal errors): lower case,
     /// values in backticks, never a secret.
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), violations: Vec::new(), retry_after_seconds: None, source: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            violations: Vec::new(),
+            retry_after_seconds: None,
+            acme: None,
+            source: None,
+        }
+    }
+
+    /// Makes an error of this ACME type and the kind that belongs to it.
+    pub fn acme(error_type: AcmeErrorType, detail: impl Into<String>) -> Self {
+        Self::new(error_type.entry().1, detail).with_acme_type(error_type)
     }
 
     /// Makes an error for input that cannot be understood.
@@ -196,6 +372,32 @@ impl Error {
     pub const fn with_retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_seconds = Some(seconds);
         self
+    }
+
+    /// Says which ACME type the error has, instead of the one of its kind.
+    #[must_use]
+    pub fn with_acme_type(self, error_type: AcmeErrorType) -> Self {
+        let acme = AcmeError { error_type, subproblems: Vec::new(), algorithms: &[], location: None, link: None };
+        self.with_acme(acme)
+    }
+
+    /// Says what ACME clients are told beside the detail.
+    #[must_use]
+    pub fn with_acme(mut self, acme: AcmeError) -> Self {
+        self.acme = Some(Box::new(acme));
+        self
+    }
+
+    /// Returns what ACME clients are told beside the detail, if that is more than follows from the kind.
+    #[must_use]
+    pub fn acme_error(&self) -> Option<&AcmeError> {
+        self.acme.as_deref()
+    }
+
+    /// Returns the token of the ACME type.
+    #[must_use]
+    pub fn acme_token(&self) -> &'static str {
+        self.acme.as_ref().map_or(self.kind.entry().acme, |acme| acme.error_type.token())
     }
 
     /// Returns the kind.

@@ -108,6 +108,17 @@ impl CertificateRequest {
         &self.requested
     }
 
+    /// Returns the request without the key usages that it asks for, and with only those extended key usages that `keep` names. [`Self::as_der`]
+    /// stays as it was sent.
+    #[must_use]
+    pub fn with_usages(mut self, keep: impl Fn(&ExtendedKeyUsage) -> bool) -> Self {
+        self.requested.key_usage = None;
+        if let Some(usages) = &mut self.requested.extended_key_usage {
+            usages.retain(keep);
+        }
+        self
+    }
+
     /// Makes a request out of a certificate that this CA issued before, for a renewal with the same key: subject, names and
     /// usages are the certificate's; possession was proven when it was issued. It has no DER of its own:
     /// [`CertificateRequest::as_der`] is empty.

@@ -232,6 +232,12 @@ impl PublicKey {
         weakness::find(self)
     }
 
+    /// Returns those of the [weaknesses](Self::weaknesses) that are found at little cost: all but those of RSA moduli.
+    #[must_use]
+    pub(crate) fn obvious_weaknesses(&self) -> Vec<KeyWeakness> {
+        weakness::find_obvious(self)
+    }
+
     /// Verifies a signature made with the key.
     ///
     /// # Errors

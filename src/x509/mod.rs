@@ -11,6 +11,7 @@ pub mod distinguished_name;
 pub(crate) mod encoding;
 pub mod extension;
 pub mod inspect;
+pub(crate) mod json;
 pub mod jws;
 pub mod key;
 pub mod lint;

@@ -27,6 +27,17 @@ const ROCA_BOUND: u32 = 167;
 
 /// Returns every weakness of the key. Unsupported algorithms are not judged.
 pub(super) fn find(key: &PublicKey) -> Vec<KeyWeakness> {
+    let mut found = find_obvious(key);
+    match key.algorithm() {
+        // The tests of larger moduli cost time that grows with the size, and would change nothing.
+        Ok(KeyAlgorithm::Rsa(bits)) if bits <= RSA_MAXIMUM => found.extend(modulus(key)),
+        Ok(_) | Err(_) => {}
+    }
+    found
+}
+
+/// Returns the weaknesses that show without arithmetic on RSA moduli.
+pub(super) fn find_obvious(key: &PublicKey) -> Vec<KeyWeakness> {
     match key.algorithm() {
         Ok(KeyAlgorithm::Rsa(bits)) => rsa(key, bits),
         Ok(KeyAlgorithm::EcdsaP256) => point(key, 65, &signature::ECDSA_P256_SHA256_ASN1),
@@ -113,11 +124,18 @@ fn rsa(key: &PublicKey, bits: u16) -> Vec<KeyWeakness> {
         found.push(weakness("key_malformed", "the parameters of rsaEncryption must be NULL (RFC 3279, section 2.3.1)"));
     }
     if bits > RSA_MAXIMUM {
-        // The tests below cost time that grows with the size, and would change nothing.
         let message = format!("the RSA modulus has {bits} bits; {RSA_MINIMUM} to {RSA_MAXIMUM} are accepted");
         found.push(weakness("key_too_large", message));
-        return found;
     }
+    found
+}
+
+/// Tries the known attacks on an RSA modulus.
+fn modulus(key: &PublicKey) -> Vec<KeyWeakness> {
+    let Ok(numbers) = RsaKey::from_der(key.key_bits()) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
     let modulus = BigUint::from_bytes_be(numbers.modulus);
     if has_small_factor(&modulus) {
         let message = format!("the RSA modulus has a prime factor below {SMALL_FACTOR_BOUND}");

@@ -2,6 +2,7 @@
 //!
 //! Every front door goes through it, and it reports every violation at once. It knows no database and no clock: the moment is an argument.
 
+pub mod acme;
 mod authority;
 pub mod duration;
 pub mod grants;

@@ -1,6 +1,7 @@
 //! Tests of [`evaluate`](super::evaluate): each violation, their order, and what is approved.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod acme;
 mod authority;
 mod issuer;
 mod keys;

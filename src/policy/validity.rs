@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::profile::BeyondIssuer;
-use super::{Adjustments, Evaluation, RequestedValidity, duration, violation};
+use super::{Adjustments, CompiledProfile, Evaluation, IssuerLimits, RequestedValidity, duration, violation};
 use crate::error::Violation;
 use crate::x509::Timestamp;
 
@@ -18,9 +18,18 @@ pub(super) struct Period {
     pub(super) not_after: Timestamp,
 }
 
+/// All that decides about a period: what an [`Evaluation`] knows of it, and an order before there is a CSR.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) adjustments: &'a Adjustments,
+    pub(super) profile: &'a CompiledProfile,
+    pub(super) issuer: &'a IssuerLimits,
+    pub(super) now: Timestamp,
+}
+
 /// What was asked for.
 struct Asked<'a> {
-    evaluation: &'a Evaluation<'a>,
+    question: Question<'a>,
     /// From where the length is counted.
     start: Timestamp,
     not_after: Timestamp,
@@ -31,7 +40,13 @@ struct Asked<'a> {
 
 /// Judges start, length and the issuer's bounds.
 pub(super) fn judge(evaluation: &Evaluation<'_>) -> Result<Period, Vec<Violation>> {
-    let asked = Asked::of(evaluation);
+    let Evaluation { adjustments, profile, issuer, now, .. } = *evaluation;
+    judge_question(Question { adjustments, profile, issuer, now })
+}
+
+/// As [`judge`], where there is no request to evaluate yet.
+pub(super) fn judge_question(question: Question<'_>) -> Result<Period, Vec<Violation>> {
+    let asked = Asked::of(question);
     let mut violations = Vec::new();
     let not_before = asked.not_before(&mut violations);
     asked.judge_length(&mut violations);
@@ -39,33 +54,33 @@ pub(super) fn judge(evaluation: &Evaluation<'_>) -> Result<Period, Vec<Violation
     if !violations.is_empty() {
         return Err(violations);
     }
-    let not_before = match evaluation.adjustments.not_before {
+    let not_before = match question.adjustments.not_before {
         Some(_) => not_before,
         // Relying parties count from the start that is written: backdating gives way, so that the whole is never over the maximum.
-        None => not_before.max(not_after - evaluation.profile.profile().validity.maximum),
+        None => not_before.max(not_after - question.profile.profile().validity.maximum),
     };
     Ok(Period { not_before, not_after })
 }
 
 impl<'a> Asked<'a> {
-    fn of(evaluation: &'a Evaluation<'a>) -> Self {
-        let Adjustments { validity, not_before, .. } = evaluation.adjustments;
-        let start = not_before.unwrap_or(evaluation.now);
+    fn of(question: Question<'a>) -> Self {
+        let Adjustments { validity, not_before, .. } = question.adjustments;
+        let start = not_before.unwrap_or(question.now);
         let (not_after, length) = match validity {
             None => {
-                let length = evaluation.profile.profile().validity.default;
+                let length = question.profile.profile().validity.default;
                 (start + length, length)
             }
             Some(RequestedValidity::Duration(length)) => (start + *length, *length),
             Some(RequestedValidity::NotAfter(end)) => (*end, end.since(start)),
         };
         let is_reversed = matches!(validity, Some(RequestedValidity::NotAfter(end)) if *end <= start);
-        Self { evaluation, start, not_after, length, is_reversed }
+        Self { question, start, not_after, length, is_reversed }
     }
 
     /// Returns the field of the request that states the end.
     const fn field(&self) -> &'static str {
-        match self.evaluation.adjustments.validity {
+        match self.question.adjustments.validity {
             Some(RequestedValidity::NotAfter(_)) => "not_after",
             Some(RequestedValidity::Duration(_)) | None => "validity",
         }
@@ -73,22 +88,22 @@ impl<'a> Asked<'a> {
 
     /// Returns the end as it was asked for.
     fn value(&self) -> String {
-        match self.evaluation.adjustments.validity {
+        match self.question.adjustments.validity {
             Some(RequestedValidity::NotAfter(end)) => end.to_string(),
             Some(RequestedValidity::Duration(_)) | None => duration::format(self.length),
         }
     }
 
     fn rule(&self, setting: &str) -> String {
-        self.evaluation.profile.rule(&format!("validity.{setting}"))
+        self.question.profile.rule(&format!("validity.{setting}"))
     }
 
     /// Returns the first second: as asked for, or the present backdated as far as the issuer is valid.
     fn not_before(&self, violations: &mut Vec<Violation>) -> Timestamp {
-        let Evaluation { now, issuer, .. } = *self.evaluation;
-        let rule = &self.evaluation.profile.profile().validity;
+        let Question { now, issuer, .. } = self.question;
+        let rule = &self.question.profile.profile().validity;
         let earliest = (now - rule.backdate).max(issuer.not_before);
-        let Some(requested) = self.evaluation.adjustments.not_before else {
+        let Some(requested) = self.question.adjustments.not_before else {
             if issuer.not_before > now {
                 let message = format!("the issuer is not valid before `{}`; ask again then", issuer.not_before);
                 let value = now.to_string();
@@ -121,7 +136,7 @@ impl<'a> Asked<'a> {
     }
 
     fn judge_length(&self, violations: &mut Vec<Violation>) {
-        let rule = &self.evaluation.profile.profile().validity;
+        let rule = &self.question.profile.profile().validity;
         if self.length > rule.maximum {
             let message = format!(
                 "a validity of {} is too long; at most `{}` is allowed, until `{}`",
@@ -133,7 +148,7 @@ impl<'a> Asked<'a> {
             violations.push(violation("validity_too_long", self.field(), &value, self.rule("maximum"), message));
         }
         // A reversed period with a start that was asked for has been reported as that.
-        let reported = self.is_reversed && self.evaluation.adjustments.not_before.is_some();
+        let reported = self.is_reversed && self.question.adjustments.not_before.is_some();
         if self.length < rule.minimum && !reported {
             let message = if self.is_reversed {
                 format!(
@@ -155,7 +170,7 @@ impl<'a> Asked<'a> {
     }
 
     fn described(&self) -> String {
-        match self.evaluation.adjustments.validity {
+        match self.question.adjustments.validity {
             Some(RequestedValidity::NotAfter(end)) => format!("`{}` (until `{end}`)", duration::format(self.length)),
             Some(RequestedValidity::Duration(_)) | None => format!("`{}`", duration::format(self.length)),
         }
@@ -163,11 +178,11 @@ impl<'a> Asked<'a> {
 
     /// Returns the last second, as the profile wants it when the issuer ends earlier.
     fn within_issuer(&self, violations: &mut Vec<Violation>) -> Timestamp {
-        let end = self.evaluation.issuer.not_after;
+        let end = self.question.issuer.not_after;
         if self.not_after <= end {
             return self.not_after;
         }
-        let rule = &self.evaluation.profile.profile().validity;
+        let rule = &self.question.profile.profile().validity;
         let message = match rule.beyond_issuer {
             BeyondIssuer::Truncate if end.since(self.start) >= rule.minimum => return end,
             BeyondIssuer::Truncate => format!(

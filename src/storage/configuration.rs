@@ -221,6 +221,13 @@ pub enum SecretOwner {
         /// The idempotency key.
         key: String,
     },
+    /// The MAC key of an external account key (RFC 8555, section 7.3.4), deleted ones included.
+    ExternalAccountKey {
+        /// The row.
+        id: i64,
+        /// The identifier that clients give as `kid`.
+        key_id: String,
+    },
 }
 
 /// Who wrote a profile.

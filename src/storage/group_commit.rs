@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::audit_chain::{self, EncodedEvent};
 use super::rows::IdempotencyRow;
-use super::{AuditEvent, IdempotencyResult, Issuance, NewCertificate, Recorded, failure};
+use super::{AuditEvent, IdempotencyResult, Issuance, NewCertificate, OrderCompletion, Recorded, failure};
 use crate::error::{Error, Result};
 use crate::x509::Timestamp;
 
@@ -32,6 +32,7 @@ pub(super) struct Write {
 pub(super) struct CertificateWrite {
     pub(super) certificate: NewCertificate,
     pub(super) claim: Option<IdempotencyRow>,
+    pub(super) order: Option<OrderCompletion>,
 }
 
 impl CertificateWrite {
@@ -44,10 +45,17 @@ impl CertificateWrite {
 impl Write {
     /// Prepares an issuance.
     pub(super) fn issuance(issuance: Issuance) -> Result<Self> {
-        let Issuance { certificate, audit, idempotency } = issuance;
+        let Issuance { certificate, audit, idempotency, order } = issuance;
+        if order.is_some() && idempotency.is_some() {
+            // The writers rely on it: what completes an order loses to nobody but those who complete the same.
+            return Err(Error::internal("an order is completed once, and takes no idempotency key"));
+        }
         let claim = idempotency
             .map(|claim| IdempotencyRow::new(&claim, IdempotencyResult::Certificate(certificate.serial.clone())));
-        Ok(Self { audit: audit_chain::encode(audit)?, certificate: Some(CertificateWrite { certificate, claim }) })
+        Ok(Self {
+            audit: audit_chain::encode(audit)?,
+            certificate: Some(CertificateWrite { certificate, claim, order }),
+        })
     }
 
     /// Prepares an event on its own.
@@ -55,11 +63,25 @@ impl Write {
         Ok(Self { certificate: None, audit: audit_chain::encode(event)? })
     }
 
+    /// Returns the order that is completed.
+    pub(super) fn order(&self) -> Option<i64> {
+        self.certificate.as_ref()?.order.as_ref().map(|order| order.order_id)
+    }
+
     /// Returns the claim of an idempotency key and the moment of the claim.
     pub(super) fn claim(&self) -> Option<(&IdempotencyRow, Timestamp)> {
         let certificate = self.certificate.as_ref()?;
         Some((certificate.claim.as_ref()?, certificate.now()))
     }
+}
+
+/// How a transaction of a single operation ends.
+#[derive(Debug)]
+pub(super) enum Ending<T> {
+    /// What it wrote stays.
+    Commit(T),
+    /// Nothing of what it wrote stays.
+    Undo(T),
 }
 
 /// A write that waits, and who waits for it.

@@ -3,6 +3,7 @@
 //! Each method is one transaction and none leaks. Failure is never "not found". A method that changes something takes the audit event
 //! that belongs to it and commits both or neither. Backends know nothing of their callers; this file names no database library.
 
+mod acme;
 mod audit_chain;
 mod configuration;
 mod crl_values;
@@ -19,6 +20,7 @@ mod schema;
 mod sqlite;
 mod values;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use acme::*;
 pub use configuration::*;
 pub use crl_values::*;
 pub use ocsp::*;
@@ -52,7 +55,7 @@ pub struct DatabaseOptions {
 
 /// What the CA keeps, and how.
 #[async_trait]
-pub trait Storage: Send + Sync + std::fmt::Debug {
+pub trait Storage: AcmeStorage + Send + Sync + std::fmt::Debug {
     // ---- issuance
 
     /// Records a certificate, its names, its audit event and its idempotency key in one durable commit, shared with others that wait;
@@ -256,7 +259,7 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// Lists tokens by row, newest first, at most `limit` before row `before`.
     async fn tokens(&self, before: Option<i64>, limit: u16) -> Result<Vec<TokenRecord>>;
 
-    /// Revokes a token; answers it, or `None` when there is none that is not revoked.
+    /// Revokes a token, and deletes the external account keys of its principal; answers it, or `None` when there is none that is not revoked.
     async fn revoke_token(&self, id: &str, now: Timestamp, audit: AuditEvent) -> Result<Option<TokenRecord>>;
 
     // ---- audit
@@ -358,6 +361,20 @@ pub async fn migrate(options: &DatabaseOptions) -> Result<Vec<String>> {
         Location::Sqlite(path) => Err(left_out(&format!("SQLite, which `{}` is for", path.display()))),
         #[cfg(feature = "postgres")]
         Location::Postgres => postgres::migrate(options).await,
+        #[cfg(not(feature = "postgres"))]
+        Location::Postgres => Err(left_out("PostgreSQL")),
+    }
+}
+
+/// Finds the network addresses that the database has now, for whoever must keep away from it; none for one in a file.
+///
+/// # Errors
+/// As [`open`].
+pub async fn addresses(options: &DatabaseOptions) -> Result<Vec<SocketAddr>> {
+    match Location::of(options)? {
+        Location::Sqlite(_path) => Ok(Vec::new()),
+        #[cfg(feature = "postgres")]
+        Location::Postgres => postgres::addresses(options).await,
         #[cfg(not(feature = "postgres"))]
         Location::Postgres => Err(left_out("PostgreSQL")),
     }

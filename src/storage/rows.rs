@@ -2,6 +2,7 @@
 //!
 //! A row that cannot be converted was not written by this service: an internal error, never a default.
 
+pub(super) mod acme;
 mod configuration;
 
 use diesel::prelude::{Insertable, Queryable, Selectable};

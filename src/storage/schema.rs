@@ -244,6 +244,118 @@ mod tables {
     }
 
     diesel::table! {
+        acme_external_account_keys (id) {
+            id -> BigInt,
+            key_id -> Text,
+            profile -> Text,
+            principal -> Text,
+            grants -> Text,
+            proves_control -> Bool,
+            single_use -> Bool,
+            key_encryption_key_id -> Text,
+            sealed -> Binary,
+            created_by -> Text,
+            created_at -> BigInt,
+            expires_at -> Nullable<BigInt>,
+            deleted_at -> Nullable<BigInt>,
+            bound_at -> Nullable<BigInt>,
+        }
+    }
+
+    diesel::table! {
+        acme_accounts (id) {
+            id -> BigInt,
+            status -> SmallInt,
+            thumbprint -> Binary,
+            jwk -> Text,
+            contacts -> Text,
+            terms_of_service -> Nullable<Text>,
+            external_account_key_id -> Nullable<BigInt>,
+            external_account_binding -> Nullable<Text>,
+            rate_limits -> Nullable<Text>,
+            created_at -> BigInt,
+            created_from -> Nullable<Text>,
+        }
+    }
+
+    diesel::table! {
+        acme_orders (id) {
+            id -> BigInt,
+            account_id -> BigInt,
+            profile -> Text,
+            status -> SmallInt,
+            identifiers -> Text,
+            not_before -> Nullable<BigInt>,
+            not_after -> Nullable<BigInt>,
+            replaces -> Nullable<Text>,
+            created_at -> BigInt,
+            expires_at -> BigInt,
+            error -> Nullable<Text>,
+            csr -> Nullable<Binary>,
+            lease_holder -> Nullable<Text>,
+            lease_until -> Nullable<BigInt>,
+            certificate_issuer_id -> Nullable<Integer>,
+            certificate_serial -> Nullable<Binary>,
+            finalized_at -> Nullable<BigInt>,
+            ends_at -> BigInt,
+        }
+    }
+
+    diesel::table! {
+        acme_authorizations (id) {
+            id -> BigInt,
+            account_id -> BigInt,
+            identifier_type -> SmallInt,
+            identifier -> Text,
+            wildcard -> Bool,
+            status -> SmallInt,
+            token -> Text,
+            created_at -> BigInt,
+            expires_at -> BigInt,
+            challenge_type -> Nullable<Text>,
+            challenge_state -> Nullable<SmallInt>,
+            thumbprint -> Nullable<Binary>,
+            account_url -> Nullable<Text>,
+            attempts -> Integer,
+            next_attempt_at -> Nullable<BigInt>,
+            lease_holder -> Nullable<Text>,
+            lease_until -> Nullable<BigInt>,
+            validated_at -> Nullable<BigInt>,
+            error -> Nullable<Text>,
+            retained -> Bool,
+        }
+    }
+
+    diesel::table! {
+        acme_order_authorizations (order_id, position) {
+            order_id -> BigInt,
+            position -> SmallInt,
+            authorization_id -> BigInt,
+        }
+    }
+
+    diesel::table! {
+        acme_rate_limits (key) {
+            key -> Text,
+            arrival -> BigInt,
+        }
+    }
+
+    diesel::table! {
+        acme_renewal_windows (id) {
+            id -> BigInt,
+            issuer_id -> Integer,
+            serial -> Nullable<Binary>,
+            issued_before -> Nullable<BigInt>,
+            starts_at -> BigInt,
+            ends_at -> BigInt,
+            explanation_url -> Nullable<Text>,
+            created_by -> Text,
+            created_at -> BigInt,
+        }
+    }
+
+    diesel::table! {
         __diesel_schema_migrations (version) {
             version -> Text,
         }
@@ -260,6 +372,17 @@ mod tables {
         certificate_labels,
         profiles,
         profile_versions,
+    );
+    diesel::joinable!(acme_accounts -> acme_external_account_keys (external_account_key_id));
+    diesel::joinable!(acme_order_authorizations -> acme_authorizations (authorization_id));
+    diesel::joinable!(acme_order_authorizations -> acme_orders (order_id));
+    diesel::allow_tables_to_appear_in_same_query!(
+        acme_accounts,
+        acme_external_account_keys,
+        acme_orders,
+        acme_authorizations,
+        acme_order_authorizations,
+        certificates,
     );
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::OrderCompletion;
 use crate::signer::sealing::Sealed;
 use crate::x509::crl::RevocationReason;
 use crate::x509::{SerialNumber, SubjectAltName, Timestamp};
@@ -242,6 +243,8 @@ pub struct Issuance {
     pub audit: AuditEvent,
     /// The idempotency key, if the request had one.
     pub idempotency: Option<IdempotencyClaim>,
+    /// The ACME order that it completes, if there is one.
+    pub order: Option<OrderCompletion>,
 }
 
 /// What became of a write that claimed an idempotency key.
@@ -253,6 +256,8 @@ pub enum Recorded {
     Replayed(IdempotencyAnswer),
     /// The certificate's key is on the block list; nothing was written.
     KeyBlocked,
+    /// The ACME order is not in the state that it must have; nothing was written.
+    OrderTaken,
 }
 
 /// A certificate that one of our issuers signed elsewhere, about to be recorded.

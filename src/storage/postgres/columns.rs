@@ -4,8 +4,9 @@ use tokio_postgres::types::ToSql;
 
 use crate::error::Result;
 use crate::storage::audit_chain::{ChainHead, EncodedEvent};
+use crate::storage::rows::acme::order_status_code;
 use crate::storage::rows::{IdempotencyRow, NewCertificateRow};
-use crate::storage::{NewCertificate, names};
+use crate::storage::{NewCertificate, OrderCompletion, names};
 
 /// Parameters of a statement.
 pub(super) type Parameters<'a> = Vec<&'a (dyn ToSql + Sync)>;
@@ -30,13 +31,13 @@ pub(super) struct CertificateColumns<'a> {
     labels: Vec<Option<String>>,
     crl_shard: Vec<i32>,
     der: Vec<&'a [u8]>,
-    pub(super) names: NameColumns,
-    pub(super) certificate_labels: LabelColumns<'a>,
+    names: NameColumns,
+    certificate_labels: LabelColumns<'a>,
 }
 
 /// Names of certificates.
 #[derive(Debug, Default)]
-pub(super) struct NameColumns {
+struct NameColumns {
     certificate_id: Vec<i64>,
     name_type: Vec<i16>,
     search_key: Vec<String>,
@@ -44,7 +45,7 @@ pub(super) struct NameColumns {
 
 /// Labels of certificates.
 #[derive(Debug, Default)]
-pub(super) struct LabelColumns<'a> {
+struct LabelColumns<'a> {
     certificate_id: Vec<i64>,
     key: Vec<&'a str>,
     value: Vec<&'a str>,
@@ -105,24 +106,14 @@ impl<'a> CertificateColumns<'a> {
                 &self.labels,
                 &self.crl_shard,
                 &self.der,
+                &self.names.certificate_id,
+                &self.names.name_type,
+                &self.names.search_key,
+                &self.certificate_labels.certificate_id,
+                &self.certificate_labels.key,
+                &self.certificate_labels.value,
             ]
         })
-    }
-}
-
-impl NameColumns {
-    /// Returns the columns in the order of the statement; `None` without rows.
-    pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
-        (!self.certificate_id.is_empty())
-            .then(|| -> Parameters<'_> { vec![&self.certificate_id, &self.name_type, &self.search_key] })
-    }
-}
-
-impl LabelColumns<'_> {
-    /// Returns the columns in the order of the statement; `None` without rows.
-    pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
-        (!self.certificate_id.is_empty())
-            .then(|| -> Parameters<'_> { vec![&self.certificate_id, &self.key, &self.value] })
     }
 }
 
@@ -182,13 +173,10 @@ impl<'a> EventColumns<'a> {
                 &self.object,
                 &self.bytes,
                 &self.hash,
+                &self.head.sequence,
+                &self.head.hash,
             ]
         })
-    }
-
-    /// Returns the parameters that move the head.
-    pub(super) fn head_parameters(&self) -> Parameters<'_> {
-        vec![&self.head.chain, &self.head.sequence, &self.head.hash]
     }
 }
 
@@ -223,5 +211,51 @@ impl<'a> ClaimColumns<'a> {
     /// Returns the columns that name the keys.
     pub(super) fn key_parameters(&self) -> Parameters<'_> {
         vec![&self.caller, &self.key]
+    }
+}
+
+/// Orders that are completed, each once, with their certificates.
+#[derive(Debug, Default)]
+pub(super) struct OrderColumns<'a> {
+    id: Vec<i64>,
+    account_id: Vec<i64>,
+    from: Vec<i16>,
+    holder: Vec<Option<&'a str>>,
+    issuer_id: Vec<i32>,
+    serial: Vec<&'a [u8]>,
+    issued_at: Vec<i64>,
+    not_after: Vec<i64>,
+}
+
+impl<'a> OrderColumns<'a> {
+    /// Adds an order, unless it is there.
+    pub(super) fn push(&mut self, order: &'a OrderCompletion, certificate: &'a NewCertificate) {
+        if self.id.contains(&order.order_id) {
+            return;
+        }
+        self.id.push(order.order_id);
+        self.account_id.push(order.account_id);
+        self.from.push(order_status_code(order.from));
+        self.holder.push(order.holder.as_deref());
+        self.issuer_id.push(certificate.issuer_id);
+        self.serial.push(certificate.serial.as_bytes());
+        self.issued_at.push(certificate.issued_at.unix());
+        self.not_after.push(certificate.not_after.unix());
+    }
+
+    /// Returns the columns in the order of the statement; `None` without rows.
+    pub(super) fn parameters(&self) -> Option<Parameters<'_>> {
+        (!self.id.is_empty()).then(|| -> Parameters<'_> {
+            vec![
+                &self.id,
+                &self.account_id,
+                &self.from,
+                &self.holder,
+                &self.issuer_id,
+                &self.serial,
+                &self.issued_at,
+                &self.not_after,
+            ]
+        })
     }
 }

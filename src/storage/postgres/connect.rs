@@ -1,11 +1,12 @@
 //! Connecting to PostgreSQL: the URL, TLS, and the settings that every connection gets.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
 use secrecy::ExposeSecret;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -29,6 +30,27 @@ impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connector").field("limit", &self.limit).finish_non_exhaustive()
     }
+}
+
+/// Finds the addresses that the servers of a URL have now; one whose name cannot be resolved is logged and left out.
+pub(in super::super) async fn addresses(options: &DatabaseOptions) -> Result<Vec<SocketAddr>> {
+    /// The port of PostgreSQL.
+    const PORT: u16 = 5432;
+    let config = Connector::new(options)?.config;
+    let ports = config.get_ports();
+    let port_of = |place: usize| ports.get(place).or_else(|| ports.first()).copied().unwrap_or(PORT);
+    let given = config.get_hostaddrs().iter().enumerate();
+    let mut found: Vec<SocketAddr> = given.map(|(place, ip)| SocketAddr::new(*ip, port_of(place))).collect();
+    for (place, host) in config.get_hosts().iter().enumerate() {
+        match host {
+            Host::Tcp(name) => match tokio::net::lookup_host((name.as_str(), port_of(place))).await {
+                Ok(addresses) => found.extend(addresses),
+                Err(error) => tracing::warn!(%error, host = name, "the address of the database could not be found"),
+            },
+            Host::Unix(_path) => {}
+        }
+    }
+    Ok(found)
 }
 
 impl Connector {

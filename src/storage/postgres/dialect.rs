@@ -3,6 +3,9 @@
 use diesel::{EscapeExpressionMethods, OptionalExtension, PgTextExpressionMethods, QueryDsl, SelectableHelper};
 use diesel_async::RunQueryDsl;
 
+pub(super) use super::acme::{
+    FOR_SHARE, FOR_UPDATE, FOR_UPDATE_SKIP_LOCKED, IN_NUMBERS, IN_TEXTS, List, insert_authorizations, insert_links,
+};
 use super::queries::certificates::Listing;
 use super::{BLOCK_LIST_LOCK, Connection, some_chain};
 use crate::error::Result;

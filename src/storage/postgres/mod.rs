@@ -16,16 +16,20 @@ use tokio::task::JoinHandle;
 
 use self::connect::Connector;
 use super::audit_chain::CHAINS;
-use super::group_commit::{Queue, Waiting, Write, answered};
+use super::group_commit::{Ending, Queue, Waiting, Write, answered};
 use super::{DatabaseOptions, PoolStatus, Recorded, failure};
 use crate::error::{Error, ErrorKind, Result};
 
+mod acme;
 mod columns;
 mod connect;
 mod dialect;
 #[allow(clippy::duplicate_mod, reason = "compiled once per backend, each with its own connection type")]
 #[path = "../dispatch.rs"]
 mod dispatch;
+#[allow(clippy::duplicate_mod, reason = "compiled once per backend, each with its own connection type")]
+#[path = "../dispatch_acme.rs"]
+mod dispatch_acme;
 mod migration;
 #[allow(clippy::duplicate_mod, reason = "compiled once per backend, each with its own connection type")]
 #[path = "../queries/mod.rs"]
@@ -34,6 +38,7 @@ mod session;
 mod tls;
 mod writer;
 
+pub(super) use connect::addresses;
 pub(super) use migration::migrate;
 
 /// The connection that the shared queries are compiled for.
@@ -117,6 +122,15 @@ impl Database {
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.write_or_undo(move |connection| async move { work(connection).await.map(Ending::Commit) }.boxed()).await
+    }
+
+    /// Runs a writing operation in a transaction of its own, which it may have undone.
+    async fn write_or_undo<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<Ending<T>>> + Send + 'static,
     {
         self.run(Some(self.limits.operation), |connection| transaction(connection, work).boxed()).await
     }
@@ -212,12 +226,16 @@ async fn acquire(pool: &Pool<Connection>, waiting: &AtomicUsize, limit: Duration
 async fn transaction<T, F>(connection: &mut Connection, work: F) -> Result<T>
 where
     T: Send,
-    F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send,
+    F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<Ending<T>>> + Send,
 {
     AnsiTransactionManager::begin_transaction(connection).await?;
     match work(connection).await {
-        Ok(value) => {
+        Ok(Ending::Commit(value)) => {
             AnsiTransactionManager::commit_transaction(connection).await?;
+            Ok(value)
+        }
+        Ok(Ending::Undo(value)) => {
+            AnsiTransactionManager::rollback_transaction(connection).await?;
             Ok(value)
         }
         Err(error) => {

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::{try_join, try_join3, try_join4, try_join5};
+use futures_util::future::{try_join, try_join3, try_join5};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Row, Statement};
 
-use super::columns::{CertificateColumns, ClaimColumns, EventColumns, Parameters};
+use super::columns::{CertificateColumns, ClaimColumns, EventColumns, OrderColumns, Parameters};
 use super::{BLOCK_LIST_LOCK, some_chain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Recorded;
@@ -50,12 +50,10 @@ pub(super) struct Session {
     take_chain: Statement,
     wait_for_chain: Statement,
     claim: Statement,
+    orders: Statement,
     holders: Statement,
     certificates: Statement,
-    names: Statement,
-    labels: Statement,
     events: Statement,
-    move_head: Statement,
     find_link: Statement,
 }
 
@@ -68,20 +66,38 @@ const CLAIM: &str = "INSERT INTO idempotency_keys (caller, key, request_sha256, 
     ON CONFLICT (caller, key) DO UPDATE SET request_sha256 = excluded.request_sha256, expires_at = excluded.expires_at, \
     serial = excluded.serial, key_encryption_key_id = NULL, sealed = NULL \
     WHERE idempotency_keys.expires_at <= $6 RETURNING caller, key";
+/// Rows are locked in the order of their numbers, and looked at again when somebody else had them locked. That the moment stands in the
+/// inner join keeps the look at the authorizations one by index for each order, whatever the planner believes about the tables.
+const ORDERS: &str = "UPDATE acme_orders SET status = 2, certificate_issuer_id = locked.issuer_id, \
+    certificate_serial = locked.serial, finalized_at = locked.issued_at, ends_at = locked.not_after, csr = NULL, \
+    error = NULL, lease_holder = NULL, lease_until = NULL FROM (\
+    SELECT acme_orders.id, n.issuer_id, n.serial, n.issued_at, n.not_after \
+    FROM UNNEST($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::int[], $6::bytea[], $7::bigint[], $8::bigint[]) \
+    AS n (id, account_id, from_status, holder, issuer_id, serial, issued_at, not_after) \
+    JOIN acme_orders ON acme_orders.id = n.id AND acme_orders.account_id = n.account_id \
+    AND acme_orders.status = n.from_status AND ((acme_orders.status = 0 AND acme_orders.expires_at > n.issued_at) \
+    OR (acme_orders.status = 1 AND acme_orders.lease_holder = n.holder)) \
+    WHERE EXISTS (SELECT 1 FROM acme_accounts WHERE acme_accounts.id = n.account_id AND acme_accounts.status = 0) \
+    AND EXISTS (SELECT 1 FROM acme_order_authorizations AS linked WHERE linked.order_id = acme_orders.id) \
+    AND NOT EXISTS (SELECT 1 FROM acme_order_authorizations AS linked \
+    LEFT JOIN acme_authorizations AS proof ON proof.id = linked.authorization_id AND proof.status = 1 \
+    AND proof.expires_at > n.issued_at WHERE linked.order_id = acme_orders.id AND proof.id IS NULL) \
+    ORDER BY acme_orders.id FOR UPDATE OF acme_orders) AS locked \
+    WHERE acme_orders.id = locked.id AND acme_orders.status < 2 RETURNING acme_orders.id";
 const HOLDERS: &str = "SELECT caller, key, request_sha256, expires_at, serial, key_encryption_key_id, sealed \
     FROM idempotency_keys WHERE (caller, key) IN (SELECT * FROM UNNEST($1::text[], $2::text[]))";
-const CERTIFICATES: &str = "INSERT INTO certificates (id, serial, issuer_id, profile, profile_version, requester, source, \
+/// With names and labels in the same statement: each message costs, and most of what is in them is small.
+const CERTIFICATES: &str = "WITH recorded AS (INSERT INTO certificates (id, serial, issuer_id, profile, profile_version, requester, source, \
     subject, key_algorithm, spki_sha256, fingerprint_sha256, not_before, not_after, issued_at, labels, crl_shard, der) \
     SELECT * FROM UNNEST($1::bigint[], $2::bytea[], $3::int[], $4::text[], $5::int[], $6::text[], $7::smallint[], \
-    $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::int[], $17::bytea[])";
-const NAMES: &str = "INSERT INTO certificate_names (certificate_id, type, search_key) \
-    SELECT * FROM UNNEST($1::bigint[], $2::smallint[], $3::text[])";
-const LABELS: &str = "INSERT INTO certificate_labels (certificate_id, key, value) \
-    SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::text[])";
-const EVENTS: &str = "INSERT INTO audit_events (chain, sequence, occurred_at, actor, action, outcome, object, bytes, hash) \
+    $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::int[], $17::bytea[])), \
+    named AS (INSERT INTO certificate_names (certificate_id, type, search_key) \
+    SELECT * FROM UNNEST($18::bigint[], $19::smallint[], $20::text[])) \
+    INSERT INTO certificate_labels (certificate_id, key, value) SELECT * FROM UNNEST($21::bigint[], $22::text[], $23::text[])";
+/// Moves the head of the chain too.
+const EVENTS: &str = "WITH moved AS (UPDATE audit_chains SET sequence = $10, hash = $11 WHERE id = $1) INSERT INTO audit_events (chain, sequence, occurred_at, actor, action, outcome, object, bytes, hash) \
     SELECT $1::int, * FROM UNNEST($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::smallint[], $7::text[], \
     $8::bytea[], $9::bytea[])";
-const MOVE_HEAD: &str = "UPDATE audit_chains SET sequence = $2, hash = $3 WHERE id = $1";
 const FIND_LINK: &str = "SELECT hash FROM audit_events WHERE chain = $1 AND sequence = $2";
 
 impl Drop for Session {
@@ -103,10 +119,9 @@ impl Session {
             prepare(HOLDERS),
         )
         .await?;
-        let (certificates, names, labels, events) =
-            try_join4(prepare(CERTIFICATES), prepare(NAMES), prepare(LABELS), prepare(EVENTS)).await?;
-        let (move_head, find_link, blocked) =
-            try_join3(prepare(MOVE_HEAD), prepare(FIND_LINK), prepare(BLOCKED)).await?;
+        let (certificates, events, find_link, blocked, orders) =
+            try_join5(prepare(CERTIFICATES), prepare(EVENTS), prepare(FIND_LINK), prepare(BLOCKED), prepare(ORDERS))
+                .await?;
         // With the lock in the same message: whoever blocks a key waits for those who issue, and they for it.
         let begin = format!("BEGIN; SELECT pg_advisory_xact_lock_shared({BLOCK_LIST_LOCK})");
         Ok(Self {
@@ -118,12 +133,10 @@ impl Session {
             take_chain,
             wait_for_chain,
             claim,
+            orders,
             holders,
             certificates,
-            names,
-            labels,
             events,
-            move_head,
             find_link,
         })
     }
@@ -180,11 +193,12 @@ impl Session {
         let row_count: Parameters<'_> = vec![&count];
         let key_list: Parameters<'_> = vec![&keys];
         let issues = count > 0;
-        // The lock before the look at the block list; claims before the chain: all transactions take their locks in this order.
-        let (_began, blocked, won, rows, chains) = try_join5(
+        let orders = distinct_orders(group, refused);
+        // The lock before the look at the block list; claims before orders before the chain: all transactions take their locks in this order.
+        let (_began, blocked, (won, completed), rows, chains) = try_join5(
             self.client.batch_execute(if issues { &self.begin } else { "BEGIN" }),
             self.query_if(&self.blocked, issues.then_some(key_list)),
-            self.query_if(&self.claim, claims.parameters()),
+            try_join(self.query_if(&self.claim, claims.parameters()), self.query_if(&self.orders, orders.parameters())),
             self.query_if(&self.take_rows, issues.then_some(row_count)),
             self.client.query(&self.take_chain, &[]),
         )
@@ -193,7 +207,8 @@ impl Session {
             .iter()
             .map(|row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?)))
             .collect::<Database<BTreeSet<_>>>()?;
-        let decisions = Decisions::new(group, refused, won);
+        let completed = completed.iter().map(|row| row.try_get::<_, i64>(0)).collect::<Database<BTreeSet<_>>>()?;
+        let decisions = Decisions::new(group, refused, won, completed);
         let blocked = blocked.iter().map(|row| row.try_get::<_, Vec<u8>>(0)).collect::<Database<BTreeSet<_>>>()?;
         let members = decisions.with_blocked_keys(group, &blocked);
         if !members.is_empty() {
@@ -224,17 +239,9 @@ impl Session {
         if events.parameters().is_some() {
             *undecided = Some(Undecided { head: events.head.clone(), outcomes: outcomes() });
         }
-        let head_parameters = events.parameters().map(|_events| events.head_parameters());
-        try_join4(
+        try_join3(
             self.execute_if(&self.certificates, certificates.parameters()),
-            try_join(
-                self.execute_if(&self.names, certificates.names.parameters()),
-                self.execute_if(&self.labels, certificates.certificate_labels.parameters()),
-            ),
-            try_join(
-                self.execute_if(&self.events, events.parameters()),
-                self.execute_if(&self.move_head, head_parameters),
-            ),
+            self.execute_if(&self.events, events.parameters()),
             // If a statement before it fails, the server answers this with a rollback, and the failure is what is seen here.
             self.client.batch_execute("COMMIT"),
         )
@@ -310,6 +317,18 @@ fn distinct_claims<'a>(group: &'a [Waiting], refused: &BTreeSet<usize>) -> Claim
     claims
 }
 
+/// Collects the first completion of each order.
+fn distinct_orders<'a>(group: &'a [Waiting], refused: &BTreeSet<usize>) -> OrderColumns<'a> {
+    let mut orders = OrderColumns::default();
+    let admitted = group.iter().enumerate().filter(|(member, _waiting)| !refused.contains(member));
+    for write in admitted.filter_map(|(_member, waiting)| waiting.write.certificate.as_ref()) {
+        if let Some(order) = &write.order {
+            orders.push(order, &write.certificate);
+        }
+    }
+    orders
+}
+
 /// What becomes of a member of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
@@ -317,6 +336,8 @@ enum Decision {
     Written,
     /// Its claim lost.
     Lost,
+    /// Its order is completed by another, or cannot be completed any more.
+    OrderTaken,
     /// Its certificate's key is blocked.
     Refused,
 }
@@ -325,9 +346,16 @@ enum Decision {
 struct Decisions(Vec<Decision>);
 
 impl Decisions {
-    fn new(group: &[Waiting], refused: &BTreeSet<usize>, mut won: BTreeSet<(String, String)>) -> Self {
+    fn new(
+        group: &[Waiting],
+        refused: &BTreeSet<usize>,
+        mut won: BTreeSet<(String, String)>,
+        mut completed: BTreeSet<i64>,
+    ) -> Self {
         let decide = |(member, waiting): (usize, &Waiting)| match waiting.write.claim() {
             _ if refused.contains(&member) => Decision::Refused,
+            // Taken out: of two that complete one order in a group the first does. Who completes an order claims nothing.
+            _ if waiting.write.order().is_some_and(|order| !completed.remove(&order)) => Decision::OrderTaken,
             None => Decision::Written,
             // Taken out: of two claims of one key in a group the first wins.
             Some((row, _now)) if won.remove(&(row.caller.clone(), row.key.clone())) => Decision::Written,
@@ -367,6 +395,7 @@ impl Decisions {
         };
         let outcome = |(waiting, decision): (&Waiting, &Decision)| match decision {
             Decision::Written => Ok(Recorded::Committed),
+            Decision::OrderTaken => Ok(Recorded::OrderTaken),
             Decision::Refused => Ok(Recorded::KeyBlocked),
             Decision::Lost => match holder(waiting) {
                 Some(holder) => holder.into_answer().map(Recorded::Replayed),

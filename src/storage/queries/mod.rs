@@ -5,6 +5,7 @@
 
 use super::{Backend, Connection, dialect};
 
+pub(super) mod acme;
 pub(super) mod audit;
 pub(super) mod certificates;
 pub(super) mod crls;
@@ -19,6 +20,7 @@ pub(super) mod profiles;
 pub(super) mod revoked;
 pub(super) mod search;
 pub(super) mod secrets;
+pub(super) mod statement;
 pub(super) mod statistics;
 pub(super) mod tokens;
 pub(super) mod verification;

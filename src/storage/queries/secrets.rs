@@ -6,10 +6,11 @@ use diesel_async::RunQueryDsl;
 use super::Connection;
 use crate::error::Result;
 use crate::signer::sealing::Sealed;
-use crate::storage::schema::{idempotency_keys, ocsp_responders};
+use crate::storage::schema::{acme_external_account_keys, idempotency_keys, ocsp_responders};
 use crate::storage::{SealedSecret, SecretOwner};
 
-/// Lists secrets that are not sealed under a key, at most `limit` after the one of `after`: OCSP responders by issuer, then answers.
+/// Lists secrets that are not sealed under a key, at most `limit` after the one of `after`: OCSP responders by issuer, then external account
+/// keys by row, then answers.
 pub(in super::super) async fn not_under(
     connection: &mut Connection,
     key_encryption_key_id: String,
@@ -17,22 +18,54 @@ pub(in super::super) async fn not_under(
     limit: u16,
 ) -> Result<Vec<SealedSecret>> {
     let mut found = Vec::new();
-    let after_answer = match after {
-        Some(SecretOwner::IdempotencyAnswer { caller, key }) => Some((caller, key)),
-        Some(SecretOwner::OcspResponder { issuer_id, .. }) => {
-            found = responders(connection, &key_encryption_key_id, issuer_id, limit).await?;
-            None
-        }
-        None => {
-            found = responders(connection, &key_encryption_key_id, 0, limit).await?;
-            None
-        }
+    // From where on each kind is read; `None`: it is behind us.
+    let (responder, account_key, answer) = match after {
+        None => (Some(0), i64::MIN, None),
+        Some(SecretOwner::OcspResponder { issuer_id, .. }) => (Some(issuer_id), i64::MIN, None),
+        Some(SecretOwner::ExternalAccountKey { id, .. }) => (None, id, None),
+        Some(SecretOwner::IdempotencyAnswer { caller, key }) => (None, i64::MAX, Some((caller, key))),
     };
-    let left = usize::from(limit).saturating_sub(found.len());
-    if left > 0 {
-        found.extend(answers(connection, &key_encryption_key_id, after_answer, left).await?);
+    let left = |found: &Vec<SealedSecret>| usize::from(limit).saturating_sub(found.len());
+    if let Some(responder) = responder {
+        found = responders(connection, &key_encryption_key_id, responder, limit).await?;
+    }
+    if left(&found) > 0 && answer.is_none() {
+        let count = left(&found);
+        found.extend(external_account_keys(connection, &key_encryption_key_id, account_key, count).await?);
+    }
+    if left(&found) > 0 {
+        let count = left(&found);
+        found.extend(answers(connection, &key_encryption_key_id, answer, count).await?);
     }
     Ok(found)
+}
+
+async fn external_account_keys(
+    connection: &mut Connection,
+    key_encryption_key_id: &str,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<SealedSecret>> {
+    let condition = acme_external_account_keys::id
+        .gt(after)
+        .and(acme_external_account_keys::key_encryption_key_id.ne(key_encryption_key_id));
+    let rows: Vec<(i64, String, String, Vec<u8>)> = acme_external_account_keys::table
+        .filter(condition)
+        .order(acme_external_account_keys::id)
+        .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+        .select((
+            acme_external_account_keys::id,
+            acme_external_account_keys::key_id,
+            acme_external_account_keys::key_encryption_key_id,
+            acme_external_account_keys::sealed,
+        ))
+        .load(connection)
+        .await?;
+    let secret = |(id, key_id, key_encryption_key_id, ciphertext)| SealedSecret {
+        owner: SecretOwner::ExternalAccountKey { id, key_id },
+        sealed: Sealed { key_encryption_key_id, ciphertext },
+    };
+    Ok(rows.into_iter().map(secret).collect())
 }
 
 async fn responders(
@@ -108,6 +141,19 @@ pub(in super::super) async fn replace(
                 .set((
                     ocsp_responders::key_encryption_key_id.eq(to.key_encryption_key_id),
                     ocsp_responders::sealed.eq(to.ciphertext),
+                ))
+                .execute(connection)
+                .await?
+        }
+        SecretOwner::ExternalAccountKey { id, .. } => {
+            let there = acme_external_account_keys::id
+                .eq(id)
+                .and(acme_external_account_keys::key_encryption_key_id.eq(from.key_encryption_key_id))
+                .and(acme_external_account_keys::sealed.eq(from.ciphertext));
+            diesel::update(acme_external_account_keys::table.filter(there))
+                .set((
+                    acme_external_account_keys::key_encryption_key_id.eq(to.key_encryption_key_id),
+                    acme_external_account_keys::sealed.eq(to.ciphertext),
                 ))
                 .execute(connection)
                 .await?

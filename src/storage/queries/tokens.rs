@@ -3,6 +3,7 @@
 use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, SelectableHelper};
 use diesel_async::RunQueryDsl;
 
+use super::acme::external_accounts;
 use super::{Connection, audit, dialect, idempotency, operation};
 use crate::error::{Error, Result};
 use crate::signer::sealing::Sealed;
@@ -68,7 +69,7 @@ pub(in super::super) async fn list(
     Ok(rows.into_iter().map(TokenRecord::from).collect())
 }
 
-/// Revokes a token; answers it, or `None` when there is none that is not revoked.
+/// Revokes a token, and deletes the external account keys of its principal and those that it made; answers it, or `None` when there is none that is not revoked.
 pub(in super::super) async fn revoke(
     connection: &mut Connection,
     id: String,
@@ -83,7 +84,9 @@ pub(in super::super) async fn revoke(
             .get_result(connection)
             .await
             .optional()?;
-    if row.is_some() {
+    if let Some(row) = &row {
+        // What it handed out ends with it.
+        external_accounts::delete_of_principal(connection, format!("token:{}", row.name()), now).await?;
         audit::append(connection, vec![event]).await?;
         operation::raise_generation(connection).await?;
     }

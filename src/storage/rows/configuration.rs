@@ -334,6 +334,12 @@ pub(in super::super) struct TokenRow {
     revoked_at: Option<i64>,
 }
 
+impl TokenRow {
+    pub(in super::super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl From<TokenRow> for TokenRecord {
     fn from(row: TokenRow) -> Self {
         Self {

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Connection, Inline, now};
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::group_commit::Ending;
 use crate::storage::{failure, migrations};
 use crate::tasks;
 
@@ -128,14 +129,14 @@ fn enter_wal(connection: &mut SqliteConnection, path: &Path) -> Result<()> {
 pub(super) fn transaction<T, F>(connection: &mut Connection, work: F) -> Result<T>
 where
     T: Send,
-    F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>>,
+    F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<Ending<T>>>,
 {
     direct(connection, |inner| Ok(AnsiTransactionManager::begin_transaction_sql(inner, "BEGIN IMMEDIATE")?))?;
     let outcome = now(work(connection));
-    let failed = outcome.is_err();
-    let ended = direct(connection, move |inner| end(inner, !failed));
+    let commit = matches!(outcome, Ok(Ending::Commit(_)));
+    let ended = direct(connection, move |inner| end(inner, commit));
     match (outcome, ended) {
-        (Ok(value), Ok(())) => Ok(value),
+        (Ok(Ending::Commit(value) | Ending::Undo(value)), Ok(())) => Ok(value),
         (Ok(_), Err(error)) | (Err(error), _) => Err(error),
     }
 }

@@ -4,6 +4,9 @@ use diesel::{EscapeExpressionMethods, QueryDsl, SelectableHelper, TextExpression
 use diesel_async::RunQueryDsl;
 
 use super::Connection;
+pub(super) use super::acme::{
+    FOR_SHARE, FOR_UPDATE, FOR_UPDATE_SKIP_LOCKED, IN_NUMBERS, IN_TEXTS, List, insert_authorizations, insert_links,
+};
 use super::queries::certificates::Listing;
 use crate::error::Result;
 use crate::storage::audit_chain::ChainHead;

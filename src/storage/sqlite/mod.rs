@@ -12,17 +12,23 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
+use self::nonces::Nonces;
 use self::pool::ReadPool;
 use self::writer::Writer;
-use super::group_commit::{Waiting, Write, answered};
+use super::group_commit::{Ending, Waiting, Write, answered};
 use super::{DatabaseOptions, PoolStatus, Recorded, failure};
 use crate::error::{Error, Result};
 
+mod acme;
 mod connection;
 mod dialect;
 #[allow(clippy::duplicate_mod, reason = "compiled once per backend, each with its own connection type")]
 #[path = "../dispatch.rs"]
 mod dispatch;
+#[allow(clippy::duplicate_mod, reason = "compiled once per backend, each with its own connection type")]
+#[path = "../dispatch_acme.rs"]
+mod dispatch_acme;
+mod nonces;
 mod pool;
 #[allow(clippy::duplicate_mod, reason = "compiled once per backend, each with its own connection type")]
 #[path = "../queries/mod.rs"]
@@ -62,6 +68,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Database {
     readers: ReadPool,
     writer: Writer,
+    nonces: Nonces,
     limit: Duration,
 }
 
@@ -71,7 +78,7 @@ impl Database {
         connection::migrate(path.clone()).await?;
         let limit = options.statement_timeout.saturating_add(PATIENCE);
         let writer = Writer::start(path.clone()).await?;
-        Ok(Self { readers: ReadPool::new(path, options.connections.max(1)), writer, limit })
+        Ok(Self { readers: ReadPool::new(path, options.connections.max(1)), writer, nonces: Nonces::new()?, limit })
     }
 
     /// Runs a reading operation.
@@ -97,6 +104,15 @@ impl Database {
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.write_or_undo(move |connection| async move { work(connection).await.map(Ending::Commit) }.boxed()).await
+    }
+
+    /// Runs a writing operation in a transaction of its own, on the writer's thread, which it may have undone.
+    async fn write_or_undo<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<Ending<T>>> + Send + 'static,
     {
         let (answer, result) = oneshot::channel();
         self.writer

@@ -10,15 +10,17 @@ use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, Select
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
+use super::queries::statement::Statement;
 use super::{Connection, connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::audit_chain::ChainHead;
 use crate::storage::group_commit::{BATCH_LIMIT, Queue, Waiting, Write, copy_of, measure};
+use crate::storage::rows::acme::order_status_code;
 use crate::storage::rows::{ChainRow, IdempotencyRow, NewAuditRow, NewCertificateRow};
 use crate::storage::schema::{
     audit_chains, audit_events, blocked_keys, certificate_labels, certificate_names, certificates, idempotency_keys,
 };
-use crate::storage::{NewCertificate, Recorded, names};
+use crate::storage::{NewCertificate, OrderCompletion, Recorded, names};
 
 /// An operation with a transaction of its own, which answers its caller itself.
 type Operation = Box<dyn FnOnce(Result<&mut Connection>) + Send>;
@@ -217,6 +219,11 @@ fn write_one(connection: &mut SqliteConnection, write: &Write, head: &mut ChainH
         return Ok(Recorded::KeyBlocked);
     }
     if let Some(certificate) = &write.certificate {
+        if let Some(order) = &certificate.order
+            && !complete_order(connection, order, &certificate.certificate)?
+        {
+            return Ok(Recorded::OrderTaken);
+        }
         insert_certificate(connection, &certificate.certificate)?;
     }
     diesel::insert_into(audit_events::table).values(NewAuditRow::link(&write.audit, head)).execute(connection)?;
@@ -240,6 +247,38 @@ fn find_holder(connection: &mut SqliteConnection, claim: &IdempotencyRow) -> Res
         .select(IdempotencyRow::as_select())
         .first(connection)
         .optional()?)
+}
+
+/// Completes an order with its certificate, unless it is taken, or its account or the proof of one of its names is not valid any more.
+fn complete_order(
+    connection: &mut SqliteConnection,
+    order: &OrderCompletion,
+    certificate: &NewCertificate,
+) -> Result<bool> {
+    let completed = Statement::new(
+        "UPDATE acme_orders SET status = 2, certificate_issuer_id = ?, certificate_serial = ?, finalized_at = ?, ends_at = ?, \
+         csr = NULL, error = NULL, lease_holder = NULL, lease_until = NULL \
+         WHERE id = ? AND account_id = ? AND status = ? \
+         AND ((status = 0 AND expires_at > ?) OR (status = 1 AND lease_holder = ?)) \
+         AND EXISTS (SELECT 1 FROM acme_accounts WHERE acme_accounts.id = acme_orders.account_id AND acme_accounts.status = 0) \
+         AND EXISTS (SELECT 1 FROM acme_order_authorizations WHERE order_id = acme_orders.id) \
+         AND NOT EXISTS (SELECT 1 FROM acme_order_authorizations \
+         LEFT JOIN acme_authorizations ON acme_authorizations.id = acme_order_authorizations.authorization_id \
+         AND acme_authorizations.status = 1 AND acme_authorizations.expires_at > ? \
+         WHERE acme_order_authorizations.order_id = acme_orders.id AND acme_authorizations.id IS NULL)",
+    )
+    .bind(Some(certificate.issuer_id))
+    .bind(certificate.serial.as_bytes())
+    .bind(certificate.issued_at.unix())
+    .bind(certificate.not_after.unix())
+    .bind(order.order_id)
+    .bind(order.account_id)
+    .bind(order_status_code(order.from))
+    .bind(certificate.issued_at.unix())
+    .bind(order.holder.clone())
+    .bind(certificate.issued_at.unix())
+    .execute(connection)?;
+    Ok(completed == 1)
 }
 
 fn insert_certificate(connection: &mut SqliteConnection, certificate: &NewCertificate) -> Result<()> {

@@ -18,6 +18,7 @@ pub mod signer;
 pub mod storage;
 pub mod tasks;
 pub mod telemetry;
+pub mod validation;
 pub mod x509;
 
 pub use error::{Error, ErrorKind, Result};

@@ -76,6 +76,14 @@ permissions! {
     ReadAudit = "audit.read": Administrator Auditor;
     /// Read statistics over the whole inventory.
     ReadStatistics = "statistics.read": Administrator Operator Auditor;
+    /// Read ACME accounts and orders.
+    ReadAcme = "acme.read": Administrator Operator Auditor;
+    /// End ACME accounts, and set their limits.
+    ManageAcme = "acme.manage": Administrator Operator;
+    /// List and read external account keys (never their secrets); a requester its own.
+    ReadExternalAccountKeys = "acme.external_account_keys.read": Administrator Operator Requester Auditor;
+    /// Make and delete external account keys; a requester its own.
+    ManageExternalAccountKeys = "acme.external_account_keys": Administrator Operator Requester;
     /// Have requests, certificates and CRLs parsed.
     Inspect = "inspect": Administrator Operator Requester Auditor;
 }

@@ -59,6 +59,8 @@ pub enum Method {
     Jwt,
     /// A TLS client certificate.
     ClientCertificate,
+    /// The key of an ACME account.
+    AcmeAccount,
     /// The service itself, or somebody at its command line.
     Internal,
 }

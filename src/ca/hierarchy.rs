@@ -169,7 +169,7 @@ impl CertificateAuthority {
         })
         .map_err(Error::policy)?;
         let caller = Caller::system();
-        let purpose = Purpose { caller: &caller, action: "certificate.issue", renews: None };
+        let purpose = Purpose { caller: &caller, action: "certificate.issue", renews: None, acme: None };
         let request = IssuanceRequest {
             csr,
             profile: LISTENER_PROFILE.to_owned(),
@@ -178,6 +178,7 @@ impl CertificateAuthority {
             labels: BTreeMap::new(),
             source: Source::Internal,
             idempotency: None,
+            order: None,
         };
         let issued = self.sign_and_record(purpose, approved, (LISTENER_PROFILE, 1), issuer, request).await?;
         Ok(issued.certificate)

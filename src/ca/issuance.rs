@@ -12,11 +12,11 @@ use super::{CertificateAuthority, CertificateView};
 use crate::auth::permission::IssueCertificates;
 use crate::auth::principal::Role;
 use crate::auth::{Authorized, Caller};
-use crate::error::{Error, ErrorKind, Result, Violation};
+use crate::error::{AcmeErrorType, Error, ErrorKind, Result, Violation};
 use crate::policy::{self, Adjustments, ApprovedRequest, Evaluation, Profile};
 use crate::storage::{
     AuditOutcome, CertificateRecord, CertificateState, IdempotencyAnswer, IdempotencyClaim, IdempotencyResult,
-    Issuance, NewCertificate, Recorded, Source,
+    Issuance, NewCertificate, OrderCompletion, Recorded, Source,
 };
 use crate::x509::{Certificate, CertificateRequest, SerialNumber};
 
@@ -44,6 +44,8 @@ pub struct IssuanceRequest {
     pub source: Source,
     /// The idempotency key and the SHA-256 of the request it belongs to.
     pub idempotency: Option<Idempotency>,
+    /// The ACME order that it completes: within the commit of the certificate.
+    pub order: Option<OrderCompletion>,
 }
 
 /// An idempotency key with the digest of the request it belongs to.
@@ -84,6 +86,8 @@ pub(super) struct Purpose<'a> {
     pub(super) action: &'static str,
     /// The certificate that is renewed.
     pub(super) renews: Option<&'a SerialNumber>,
+    /// The ACME order with how its names were proven, as it is written down.
+    pub(super) acme: Option<&'a Value>,
 }
 
 impl CertificateAuthority {
@@ -97,8 +101,24 @@ impl CertificateAuthority {
         authorization: &Authorized<IssueCertificates>,
         request: IssuanceRequest,
     ) -> Result<Issued> {
-        let purpose = Purpose { caller: authorization.caller(), action: "certificate.issue", renews: None };
+        let purpose = Purpose { caller: authorization.caller(), action: "certificate.issue", renews: None, acme: None };
         self.issue_audited(purpose, request).await
+    }
+
+    /// Issues the certificate of an ACME order as [`Self::issue`] does, and writes down with it what is known of the order. A refusal is left to the
+    /// ACME server to write down: anybody can make accounts there.
+    ///
+    /// # Errors
+    /// Those of [`Self::issue`]; `orderNotReady` when the order cannot be completed any more.
+    pub(super) async fn issue_for_order(
+        &self,
+        authorization: &Authorized<IssueCertificates>,
+        request: IssuanceRequest,
+        order: &Value,
+    ) -> Result<Issued> {
+        let purpose =
+            Purpose { caller: authorization.caller(), action: "certificate.issue", renews: None, acme: Some(order) };
+        self.issue_measured(purpose, request).await
     }
 
     /// Judges a request without issuing anything.
@@ -130,6 +150,15 @@ impl CertificateAuthority {
 
     /// Issues, and writes a refusal down.
     pub(super) async fn issue_audited(&self, purpose: Purpose<'_>, request: IssuanceRequest) -> Result<Issued> {
+        let object = format!("profile:{}", shown(&request.profile));
+        match self.issue_measured(purpose, request).await {
+            Ok(issued) => Ok(issued),
+            Err(error) => Err(self.record_refusal(purpose.caller, purpose.action, object, error).await),
+        }
+    }
+
+    /// Issues and counts.
+    async fn issue_measured(&self, purpose: Purpose<'_>, request: IssuanceRequest) -> Result<Issued> {
         let profile = shown(&request.profile);
         let started = Instant::now();
         match self.issue_for(purpose, request).await {
@@ -145,8 +174,7 @@ impl CertificateAuthority {
                 let code = error.kind().entry().code;
                 metrics::counter!("chancery_certificates_refused_total", "profile" => label, "code" => code)
                     .increment(1);
-                let object = format!("profile:{profile}");
-                Err(self.record_refusal(purpose.caller, purpose.action, object, error).await)
+                Err(error)
             }
         }
     }
@@ -202,7 +230,7 @@ impl CertificateAuthority {
             purpose.action,
             AuditOutcome::Success,
             format!("certificate:{}", row.serial),
-            issuance_details(&row, &issuer.name, purpose.renews),
+            issuance_details(&row, &issuer.name, purpose),
         );
         let idempotency = request.idempotency.as_ref().map(|idempotency| IdempotencyClaim {
             caller: caller.principal.name.clone(),
@@ -212,7 +240,9 @@ impl CertificateAuthority {
         });
         let record = recorded(&row);
         match (
-            self.storage.record_issuance(Issuance { certificate: row, audit, idempotency }).await?,
+            self.storage
+                .record_issuance(Issuance { certificate: row, audit, idempotency, order: request.order })
+                .await?,
             request.idempotency,
         ) {
             (Recorded::Committed, _) => {
@@ -223,6 +253,11 @@ impl CertificateAuthority {
             // Another request with the same key was recorded first; what was signed here is dropped and never leaves.
             (Recorded::Replayed(answer), Some(idempotency)) => self.replayed(&answer, &idempotency).await,
             (Recorded::Replayed(_), None) => Err(Error::internal("a request without idempotency key was replayed")),
+            // Another request finalized the order first, or the account ended; what was signed here is dropped and never leaves.
+            (Recorded::OrderTaken, _) => Err(Error::acme(
+                AcmeErrorType::OrderNotReady,
+                "the order is being finalized by another request, or is not ready any more; read it again",
+            )),
             // Blocked since the policy was evaluated; what was signed here is dropped and never leaves.
             (Recorded::KeyBlocked, _) => Err(Error::policy(vec![policy::key_blocked(&record.spki_sha256)])),
         }
@@ -273,7 +308,12 @@ impl CertificateAuthority {
     }
 
     /// Finds the issuer for a request: the one it names, if the profile admits it, else the profile's, else the default one.
-    fn usable_issuer(&self, caller: &Caller, profile: &ActiveProfile, requested: Option<&str>) -> Result<Arc<Issuer>> {
+    pub(super) fn usable_issuer(
+        &self,
+        caller: &Caller,
+        profile: &ActiveProfile,
+        requested: Option<&str>,
+    ) -> Result<Arc<Issuer>> {
         let issuers = self.issuers();
         let document = profile.compiled.profile();
         let default =
@@ -316,7 +356,11 @@ impl CertificateAuthority {
         profile: &ActiveProfile,
         issuer: &Issuer,
     ) -> Result<Result<ApprovedRequest, Vec<Violation>>> {
-        let key_is_blocked = self.storage.key_is_blocked(&request.csr.public_key().spki_sha256()).await?;
+        // Within the commit it is asked again; that of an order has nothing to add here to what is refused with it.
+        let key_is_blocked = match request.order {
+            None => self.storage.key_is_blocked(&request.csr.public_key().spki_sha256()).await?,
+            Some(_) => false,
+        };
         Ok(policy::evaluate(&Evaluation {
             request: &request.csr,
             adjustments: &request.adjustments,
@@ -411,7 +455,7 @@ pub(super) fn recorded(row: &NewCertificate) -> CertificateRecord {
     }
 }
 
-fn issuance_details(row: &NewCertificate, issuer: &str, renews: Option<&SerialNumber>) -> Value {
+fn issuance_details(row: &NewCertificate, issuer: &str, purpose: Purpose<'_>) -> Value {
     let mut details = json!({
         "issuer": issuer,
         "profile": row.profile,
@@ -422,8 +466,13 @@ fn issuance_details(row: &NewCertificate, issuer: &str, renews: Option<&SerialNu
         "not_after": row.not_after,
         "fingerprint_sha256": hex::encode(row.fingerprint_sha256),
     });
-    if let (Some(renews), Some(map)) = (renews, details.as_object_mut()) {
-        map.insert("renews".to_owned(), json!(renews.to_string()));
+    if let Some(map) = details.as_object_mut() {
+        if let Some(renews) = purpose.renews {
+            map.insert("renews".to_owned(), json!(renews.to_string()));
+        }
+        if let Some(order) = purpose.acme {
+            map.insert("acme".to_owned(), order.clone());
+        }
     }
     details
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::CertificateAuthority;
+use super::acme::external_accounts;
 use super::tokens::sealing_context;
 use crate::auth::permission::ManageKeys;
 use crate::auth::{Authorized, Caller};
@@ -42,6 +43,8 @@ pub struct Resealed {
     pub ca_keys: u64,
     /// How many keys of OCSP responders.
     pub ocsp_responders: u64,
+    /// How many external account keys.
+    pub external_account_keys: u64,
     /// How many answers kept for repeated requests.
     pub idempotency_answers: u64,
     /// What could not be sealed anew, and why.
@@ -118,12 +121,16 @@ impl CertificateAuthority {
         let mut done = Resealed { key_encryption_key: key_encryption_key.clone(), ..Resealed::default() };
         self.reseal_ca_keys(caller, &mut done).await?;
         self.reseal_others(&mut done).await?;
-        let changed = done.ca_keys > 0 || done.ocsp_responders > 0 || done.idempotency_answers > 0;
+        let changed = done.ca_keys > 0
+            || done.ocsp_responders > 0
+            || done.external_account_keys > 0
+            || done.idempotency_answers > 0;
         if changed || !done.failures.is_empty() {
             let outcome = if done.failures.is_empty() { AuditOutcome::Success } else { AuditOutcome::Refused };
             let details = json!({
                 "ca_keys": done.ca_keys,
                 "ocsp_responders": done.ocsp_responders,
+                "external_account_keys": done.external_account_keys,
                 "idempotency_answers": done.idempotency_answers,
                 "failures": done.failures,
             });
@@ -178,6 +185,7 @@ impl CertificateAuthority {
                         }
                         let count = match &secret.owner {
                             SecretOwner::OcspResponder { .. } => &mut done.ocsp_responders,
+                            SecretOwner::ExternalAccountKey { .. } => &mut done.external_account_keys,
                             SecretOwner::IdempotencyAnswer { .. } => &mut done.idempotency_answers,
                         };
                         *count = count.saturating_add(1);
@@ -192,6 +200,9 @@ impl CertificateAuthority {
             SecretOwner::OcspResponder { certificate, .. } => {
                 let spki_sha256 = Certificate::from_der(certificate)?.public_key.spki_sha256();
                 self.keys.reseal_private_key(&secret.sealed, &spki_sha256)
+            }
+            SecretOwner::ExternalAccountKey { key_id, .. } => {
+                self.keys.reseal(&secret.sealed, &external_accounts::key_context(key_id))
             }
             SecretOwner::IdempotencyAnswer { caller, key } => {
                 self.keys.reseal(&secret.sealed, &sealing_context(caller, key))
@@ -303,6 +314,7 @@ pub fn described(location: &KeyLocation) -> Value {
 fn name_of(owner: &SecretOwner) -> String {
     match owner {
         SecretOwner::OcspResponder { issuer_id, .. } => format!("the key of the OCSP responder of issuer {issuer_id}"),
+        SecretOwner::ExternalAccountKey { key_id, .. } => format!("the external account key `{key_id}`"),
         SecretOwner::IdempotencyAnswer { key, .. } => format!("the answer to the idempotency key `{key}`"),
     }
 }

@@ -1,6 +1,7 @@
 //! CORE: the only place that issues, renews, revokes and publishes. It knows `policy`, `x509`, the plain values of `auth`, and two
 //! traits, `Storage` and `Signer`; no HTTP and no database library.
 
+pub mod acme;
 pub mod audit;
 pub mod crl;
 pub mod hierarchy;

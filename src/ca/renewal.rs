@@ -40,7 +40,7 @@ impl CertificateAuthority {
         let caller = authorization.caller();
         let reference = request.certificate.clone();
         let serial = reference.serial.clone();
-        let purpose = Purpose { caller, action: "certificate.renew", renews: Some(&serial) };
+        let purpose = Purpose { caller, action: "certificate.renew", renews: Some(&serial), acme: None };
         // Before anything else: by now the old certificate may be revoked or expired, and the answer is still the first one.
         if let Some(issued) = self.replay(caller, request.idempotency.as_ref()).await? {
             return Ok(issued);
@@ -95,6 +95,7 @@ impl CertificateAuthority {
             labels: request.labels.unwrap_or(record.labels),
             source: Source::Rest,
             idempotency: request.idempotency,
+            order: None,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Revokes certificates, puts them on hold and releases them, one or many.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::inventory::no_certificate;
 use super::{CertificateAuthority, CertificateReference, CertificateView};
@@ -158,33 +158,10 @@ impl CertificateAuthority {
                 describe(&present.record)
             )));
         }
-        // A compromise that comes to light later changes the reason, not the moment since when the certificate is revoked.
-        let revoked_at = match (present.record.state, present.record.revocation) {
-            (CertificateState::Revoked, Some(earlier)) => earlier.revoked_at,
-            (CertificateState::Valid | CertificateState::OnHold | CertificateState::Revoked, _) => self.clock.now(),
-        };
-        let revocation =
-            RevocationRecord { reason: request.reason, revoked_at, invalidity_date: request.invalidity_date };
-        let change = StateChange {
-            issuer_id: present.record.issuer_id,
-            serial: serial.clone(),
-            from: admitted_states(request.reason),
-            revocation: Some(revocation),
-            owner: owner.map(str::to_owned),
-            block_key: request.reason.is_compromise(),
-        };
         let details = json!({ "reason": request.reason, "invalidity_date": request.invalidity_date });
-        let event = self.event(caller, "certificate.revoke", AuditOutcome::Success, object(&serial), details);
-        let changed = self.storage.change_state(change, event).await?;
-        self.forget_status(present.record.issuer_id, &serial);
-        match changed {
-            StateChanged::Changed(record) => {
-                self.revocation.notify_one();
-                self.refresh_issuers().await;
-                metrics::counter!("chancery_certificates_revoked_total", "reason" => request.reason.as_str())
-                    .increment(1);
-                self.view(*record).await
-            }
+        let from = admitted_states(request.reason);
+        match self.change_to_revoked(caller, owner, &present.record, request, from, details).await? {
+            StateChanged::Changed(record) => self.view(*record).await,
             StateChanged::Unchanged(record) if already(&record, request) => self.view(*record).await,
             StateChanged::Unchanged(record) => Err(Error::conflict(format!(
                 "the certificate is {} and cannot be revoked as `{}`",
@@ -193,6 +170,43 @@ impl CertificateAuthority {
             ))),
             StateChanged::NotFound => Err(no_certificate(&serial)),
         }
+    }
+
+    /// Revokes a certificate that is in one of the states `from`, by one statement, and tells those who publish.
+    pub(super) async fn change_to_revoked(
+        &self,
+        caller: &Caller,
+        owner: Option<&str>,
+        present: &CertificateRecord,
+        request: RevocationRequest,
+        from: &'static [CertificateState],
+        details: Value,
+    ) -> Result<StateChanged> {
+        let serial = &present.serial;
+        // A compromise that comes to light later changes the reason, not the moment since when the certificate is revoked.
+        let revoked_at = match (present.state, present.revocation) {
+            (CertificateState::Revoked, Some(earlier)) => earlier.revoked_at,
+            (CertificateState::Valid | CertificateState::OnHold | CertificateState::Revoked, _) => self.clock.now(),
+        };
+        let revocation =
+            RevocationRecord { reason: request.reason, revoked_at, invalidity_date: request.invalidity_date };
+        let change = StateChange {
+            issuer_id: present.issuer_id,
+            serial: serial.clone(),
+            from,
+            revocation: Some(revocation),
+            owner: owner.map(str::to_owned),
+            block_key: request.reason.is_compromise(),
+        };
+        let event = self.event(caller, "certificate.revoke", AuditOutcome::Success, object(serial), details);
+        let changed = self.storage.change_state(change, event).await?;
+        self.forget_status(present.issuer_id, serial);
+        if let StateChanged::Changed(_) = &changed {
+            self.revocation.notify_one();
+            self.refresh_issuers().await;
+            metrics::counter!("chancery_certificates_revoked_total", "reason" => request.reason.as_str()).increment(1);
+        }
+        Ok(changed)
     }
 
     async fn release_one(
@@ -235,7 +249,7 @@ impl CertificateAuthority {
 
     /// Whether a certificate is the service's own: made for itself, or of a CA of ours, whoever recorded it (it may have been imported, or issued
     /// for a request and installed later).
-    fn is_own(&self, record: &CertificateRecord) -> bool {
+    pub(super) fn is_own(&self, record: &CertificateRecord) -> bool {
         let issuers = self.issuers();
         record.source == Source::Internal
             || issuers.every().any(|issuer| issuer.record().spki_sha256 == record.spki_sha256)
@@ -290,6 +304,6 @@ fn describe(record: &CertificateRecord) -> String {
     }
 }
 
-fn object(serial: &SerialNumber) -> String {
+pub(super) fn object(serial: &SerialNumber) -> String {
     format!("certificate:{serial}")
 }

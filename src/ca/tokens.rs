@@ -126,12 +126,14 @@ impl CertificateAuthority {
             (Recorded::Committed, _) => self.created_token(secret, false).await,
             (Recorded::Replayed(answer), Some(idempotency)) => self.replayed_token(caller, &answer, idempotency).await,
             (Recorded::Replayed(_), None) => Err(Error::internal("a request without idempotency key was replayed")),
-            (Recorded::KeyBlocked, _) => Err(Error::internal("a token was refused for a key that it does not have")),
+            (Recorded::KeyBlocked | Recorded::OrderTaken, _) => {
+                Err(Error::internal("a token was refused for a key that it does not have"))
+            }
         }
     }
 
     /// Refuses grants for what does not exist: a misspelt name would grant nothing, or later something else.
-    fn check_grants(&self, grants: &GrantsDocument) -> Result<()> {
+    pub(super) fn check_grants(&self, grants: &GrantsDocument) -> Result<()> {
         if let Some(name) = grants.profiles.iter().flatten().find(|name| self.active_profile(name).is_none()) {
             return Err(Error::malformed(format!("`grants.profiles`: there is no profile `{}`", name.escape_debug())));
         }

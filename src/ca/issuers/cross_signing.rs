@@ -109,7 +109,7 @@ impl CertificateAuthority {
                 added
             }
             None => {
-                let issuance = Issuance { certificate: entry, audit, idempotency: claim };
+                let issuance = Issuance { certificate: entry, audit, idempotency: claim, order: None };
                 self.storage.record_issuance(issuance).await? == Recorded::Committed
             }
         };

@@ -29,6 +29,14 @@ pub(crate) enum Listing {
     Issuers = 7,
     /// Profiles by name.
     Profiles = 8,
+    /// External account keys.
+    ExternalAccountKeys = 9,
+    /// ACME accounts.
+    AcmeAccounts = 10,
+    /// ACME orders.
+    AcmeOrders = 11,
+    /// Renewal windows.
+    RenewalWindows = 12,
 }
 
 /// Writes the cursor behind a row: its sort value and its number.
@@ -49,6 +57,14 @@ pub(crate) fn row(listing: Listing, cursor: &str) -> Result<(i64, i64)> {
     let value: [u8; 8] = value.try_into().map_err(|_error| refusal(cursor))?;
     let row: [u8; 8] = row.try_into().map_err(|_error| refusal(cursor))?;
     Ok((i64::from_be_bytes(value), i64::from_be_bytes(row)))
+}
+
+/// Reads a cursor made by [`after_row`] of a listing by row alone, if there is one.
+///
+/// # Errors
+/// `Malformed` when it is not a cursor of this listing.
+pub(crate) fn before_row(listing: Listing, cursor: Option<&str>) -> Result<Option<i64>> {
+    cursor.map(|text| row(listing, text).map(|(_, row)| row)).transpose()
 }
 
 /// Writes the cursor behind a name.

@@ -84,6 +84,27 @@ fn describe() {
         "chancery_ocsp_answers_total",
         "OCSP requests answered, by outcome: `signed`, or the OCSP error."
     );
+    metrics::describe_counter!("chancery_acme_orders_total", "ACME orders made, by profile.");
+    metrics::describe_counter!(
+        "chancery_acme_finalizations_refused_total",
+        "Finalizations of ACME orders that were refused, by the type of the problem."
+    );
+    metrics::describe_counter!(
+        "chancery_acme_validations_total",
+        "Looks at ACME challenges, by type and outcome: `valid`, `failed`, or `internal` for failures of our own."
+    );
+    metrics::describe_histogram!(
+        "chancery_acme_validation_seconds",
+        "Seconds that a look at an ACME challenge took, by type."
+    );
+    metrics::describe_gauge!(
+        "chancery_acme_validation_queue",
+        "ACME challenges that are being looked at in this process, or wait there for their turn."
+    );
+    metrics::describe_counter!(
+        "chancery_acme_validation_results_lost_total",
+        "Looks at ACME challenges whose results could not be written; they are repeated."
+    );
     metrics::describe_gauge!("chancery_database_connections", "The most database connections.");
     metrics::describe_gauge!("chancery_database_connections_in_use", "Database connections in use.");
     metrics::describe_gauge!("chancery_database_waiting", "Callers that wait for a database connection.");

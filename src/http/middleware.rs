@@ -12,13 +12,13 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, web};
+use actix_web::{HttpMessage, HttpResponse, web};
 
 use super::endpoint::MatchedPath;
 use super::extract::{PrincipalName, RequestId, remote_address};
 use super::routes::path_of_pattern;
 use super::state::InFlight;
-use super::{AppState, problem};
+use super::{AppState, acme, problem};
 use crate::error::{Error, ErrorKind};
 
 /// The name of the request id's header.
@@ -34,14 +34,18 @@ pub(super) async fn observe(
     request.extensions_mut().insert(RequestId(id.clone()));
     let state = request.app_data::<web::Data<AppState>>().cloned();
     let remote = state.as_ref().and_then(|state| remote_address(request.head(), &state.settings.trusted_proxies));
+    let form = if acme::is_acme(request.request()) { problem::acme::answer } else { problem::answer };
     let admission = state.as_ref().map(|state| state.stopping.enter());
     let mut response = match admission {
-        Some(None) => ServiceResponse::new(request.into_parts().0, problem::answer(&stopping(), &id)),
-        Some(Some(in_flight)) => keep_in_flight(with_problem(next.call(request).await?, &id), in_flight),
-        None => with_problem(next.call(request).await?, &id),
+        Some(None) => ServiceResponse::new(request.into_parts().0, form(&stopping(), &id)),
+        Some(Some(in_flight)) => keep_in_flight(with_problem(next.call(request).await?, &id, form), in_flight),
+        None => with_problem(next.call(request).await?, &id, form),
     };
     let api = response.request().path().starts_with("/api/");
     decorate(response.headers_mut(), &id, api);
+    if let Some(state) = state.as_ref().filter(|_| acme::is_acme(response.request())) {
+        acme::complete(&mut response, state);
+    }
     if state.is_some_and(|state| state.stopping.has_begun()) {
         // Idle connections would otherwise be waited for.
         response.response_mut().head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
@@ -80,12 +84,16 @@ impl MessageBody for Streaming {
     }
 }
 
-/// Replaces the answer of a failure by its problem details, which now know the request id.
-fn with_problem(response: ServiceResponse<impl MessageBody + 'static>, id: &str) -> ServiceResponse<BoxBody> {
+/// Replaces the answer of a failure by its problem details, in the form of the server that was asked, which now know the request id.
+fn with_problem(
+    response: ServiceResponse<impl MessageBody + 'static>,
+    id: &str,
+    form: fn(&Error, &str) -> HttpResponse,
+) -> ServiceResponse<BoxBody> {
     let Some(failure) = response.response().error() else { return response.map_into_boxed_body() };
     let mut answer = match failure.as_error::<Error>() {
-        Some(error) => problem::answer(error, id),
-        None => problem::answer(&problem::from_actix(failure), id),
+        Some(error) => form(error, id),
+        None => form(&problem::from_actix(failure), id),
     };
     if let Some(allow) = response.headers().get(header::ALLOW) {
         answer.headers_mut().insert(header::ALLOW, allow.clone());
@@ -163,10 +171,10 @@ const fn method_label(method: &Method) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+    use actix_web::App;
     use actix_web::http::StatusCode;
     use actix_web::middleware::from_fn;
     use actix_web::test::{TestRequest, call_service, init_service, read_body};
-    use actix_web::{App, HttpResponse};
     use serde_json::Value;
 
     use super::*;
@@ -175,7 +183,7 @@ mod tests {
 
     async fn answer(request: TestRequest) -> ServiceResponse<BoxBody> {
         let application = App::new()
-            .configure(|config| routes::configure(config, Listener::Api))
+            .configure(|config| routes::configure(config, Listener::Api, true))
             .route("/broken", web::get().to(async || Err::<HttpResponse, _>(Error::internal("secret detail"))))
             .route("/actix", web::get().to(async |_: web::Path<u8>| HttpResponse::Ok()))
             .wrap(from_fn(observe));

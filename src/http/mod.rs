@@ -3,6 +3,7 @@
 //! Paths' handlers live in `protocols/`; nothing here decides what may be issued.
 
 pub mod accept;
+pub(crate) mod acme;
 pub mod cursor;
 pub mod endpoint;
 pub mod extract;

@@ -1,5 +1,6 @@
 //! The OpenAPI document, made from the table of routes: what utoipa knows of each handler, and security, errors and headers from the table.
 
+use actix_web::http::Method;
 use serde_json::json;
 use utoipa::PartialSchema as _;
 use utoipa::openapi::path::{Operation, PathsBuilder};
@@ -11,10 +12,13 @@ use utoipa::openapi::{
 };
 
 use super::endpoint::{Endpoint, Listener};
+use super::problem::acme::AcmeProblemDocument;
 use super::problem::{self, Problem};
-use super::routes;
+use super::{acme, routes};
 use crate::error::ErrorKind;
 
+/// The request id of examples.
+const EXAMPLE_ID: &str = "01980d3e-7a44-7b1c-9f2e-0f5f4b6a8c11";
 const BEARER: &str = "bearer";
 const CLIENT_CERTIFICATE: &str = "client_certificate";
 
@@ -35,6 +39,8 @@ pub fn document() -> OpenApi {
     let mut paths = PathsBuilder::new();
     let mut schemas = vec![("Problem".to_owned(), Problem::schema())];
     <Problem as utoipa::ToSchema>::schemas(&mut schemas);
+    schemas.push(("AcmeProblem".to_owned(), AcmeProblemDocument::schema()));
+    <AcmeProblemDocument as utoipa::ToSchema>::schemas(&mut schemas);
     for endpoint in &table {
         let item = utoipa::openapi::PathItem::new(endpoint.document_method.clone(), operation(endpoint));
         paths = paths.path(endpoint.path.clone(), item);
@@ -99,11 +105,16 @@ fn tags() -> Vec<Tag> {
         ("issuers", "CA certificates, their chains and CRLs."),
         ("profiles", "What certificates may contain."),
         ("tokens", "API tokens."),
+        ("acme administration", "External account keys, and ACME accounts and orders as operators see them."),
         ("audit", "The audit log."),
         ("tools", "Parsing, statistics, and who the caller is."),
         (
             "relying parties",
             "What anybody needs who verifies certificates; also served without TLS by the public listener.",
+        ),
+        (
+            "acme",
+            "RFC 8555 for ACME clients: requests are signed, and errors are problem documents of RFC 8555, section 6.7.",
         ),
         ("operation", "The state of the service, and this document."),
     ]
@@ -131,8 +142,10 @@ fn operation(endpoint: &Endpoint) -> Operation {
             None => needs,
         });
     }
+    let is_acme = endpoint.path.starts_with(acme::PREFIX);
     for (status, kinds) in errors_by_status(endpoint) {
-        operation.responses.responses.insert(status.to_string(), RefOr::T(error_response(&kinds)));
+        let response = if is_acme { acme_error_response(&kinds) } else { error_response(&kinds) };
+        operation.responses.responses.insert(status.to_string(), RefOr::T(response));
     }
     for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
@@ -140,6 +153,12 @@ fn operation(endpoint: &Endpoint) -> Operation {
                 .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
                 .description(Some("The request's id, as in the log and in the audit log."));
             response.headers.insert("X-Request-Id".to_owned(), RefOr::T(id.build()));
+            if is_acme && endpoint.method == Method::POST {
+                let nonce = HeaderBuilder::new()
+                    .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                    .description(Some("A nonce for the next request."));
+                response.headers.insert("Replay-Nonce".to_owned(), RefOr::T(nonce.build()));
+            }
         }
     }
     operation
@@ -199,6 +218,25 @@ fn error_response(kinds: &[ErrorKind]) -> Response {
     response.build()
 }
 
+/// Describes failures in the form of RFC 8555, section 6.7.
+fn acme_error_response(kinds: &[ErrorKind]) -> Response {
+    let text = |kind: &ErrorKind| format!("{} (`{}` and more special types).", kind.entry().title, kind.entry().acme);
+    let description = kinds.iter().map(text).collect::<Vec<_>>().join(" ");
+    let mut content = ContentBuilder::new().schema(Some(Ref::from_schema_name("AcmeProblem")));
+    if let Some(kind) = kinds.first() {
+        let error = crate::error::Error::new(*kind, acme_example_detail(*kind));
+        content = content.example(serde_json::to_value(AcmeProblemDocument::of(&error, Some(EXAMPLE_ID))).ok());
+    }
+    let mut response = ResponseBuilder::new().description(description).content(problem::MEDIA_TYPE, content.build());
+    if kinds.iter().any(|kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::RateLimited | ErrorKind::Internal)) {
+        let header = HeaderBuilder::new()
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .description(Some("Seconds after which the same request may succeed."));
+        response = response.header("Retry-After", header.build());
+    }
+    response.build()
+}
+
 fn example(kind: ErrorKind) -> serde_json::Value {
     let entry = kind.entry();
     let mut example = json!({
@@ -207,7 +245,7 @@ fn example(kind: ErrorKind) -> serde_json::Value {
         "status": entry.status,
         "detail": example_detail(kind),
         "code": entry.code,
-        "request_id": "01980d3e-7a44-7b1c-9f2e-0f5f4b6a8c11",
+        "request_id": EXAMPLE_ID,
     });
     if kind == ErrorKind::PolicyViolation
         && let Some(object) = example.as_object_mut()
@@ -222,6 +260,27 @@ fn example(kind: ErrorKind) -> serde_json::Value {
         object.insert("violations".to_owned(), json!([violation]));
     }
     example
+}
+
+const fn acme_example_detail(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Malformed => "the payload is empty; this resource takes an object",
+        ErrorKind::Unauthenticated => "the account can be used no more: it was deactivated by its holder",
+        ErrorKind::Forbidden => "an account may be asked for with its own key only",
+        ErrorKind::NotFound => "there is no order `12` of this account",
+        ErrorKind::Conflict => "the new key is that of another account; take one that no account has",
+        ErrorKind::UnsupportedMediaType => "`application/json` is not taken here; accepted are application/jose+json",
+        ErrorKind::BadCsr
+        | ErrorKind::MethodNotAllowed
+        | ErrorKind::NotAcceptable
+        | ErrorKind::PayloadTooLarge
+        | ErrorKind::PolicyViolation
+        | ErrorKind::IdempotencyKeyReused
+        | ErrorKind::RateLimited
+        | ErrorKind::Unavailable
+        | ErrorKind::Configuration
+        | ErrorKind::Internal => example_detail(kind),
+    }
 }
 
 const fn example_detail(kind: ErrorKind) -> &'static str {

@@ -1,7 +1,9 @@
 //! Problem details (RFC 9457): the only place that turns an [`Error`] into an HTTP answer, and that logs what clients must not see.
 //!
 //! Handlers and extractors return [`Error`]; the middleware calls [`answer`] on it, so that every document carries the request id and every
-//! failure of the service itself is logged once.
+//! failure of the service itself is logged once. Below `/acme/` failures take the form of RFC 8555: `problem/acme.rs`.
+
+pub(crate) mod acme;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header;

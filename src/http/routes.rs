@@ -7,16 +7,24 @@ use std::collections::BTreeMap;
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::acme;
 use super::endpoint::{Endpoint, Listener, endpoint};
 use super::extract::Public;
 use super::extract::body::discard;
 use super::problem::{shorten, unknown_path};
 use crate::auth::permission::{
-    ImportCertificates, Inspect, IssueCertificates, ManageIssuers, ManageKeys, ManageProfiles, ManageTokens,
-    PublishCrl, ReadAudit, ReadCertificates, ReadIssuers, ReadProfiles, ReadStatistics, ReadTokens,
-    ReleaseCertificates, RenewCertificates, RevokeCertificates,
+    ImportCertificates, Inspect, IssueCertificates, ManageAcme, ManageExternalAccountKeys, ManageIssuers, ManageKeys,
+    ManageProfiles, ManageTokens, PublishCrl, ReadAcme, ReadAudit, ReadCertificates, ReadExternalAccountKeys,
+    ReadIssuers, ReadProfiles, ReadStatistics, ReadTokens, ReleaseCertificates, RenewCertificates, RevokeCertificates,
 };
 use crate::error::{Error, ErrorKind};
+use crate::protocols::acme::{
+    accounts as acme_accounts, authorizations as acme_authorizations, certificates as acme_certificates,
+    directory as acme_directory, orders as acme_orders,
+};
+use crate::protocols::rest::acme::{
+    accounts as acme_accounts_api, external_account_keys, orders as acme_orders_api, renewal_windows,
+};
 use crate::protocols::rest::issuers::{creation as issuer_creation, lifecycle as issuer_life};
 use crate::protocols::rest::{
     audit, certificate_import, certificates, crls, inspect, inventory, issuers, key_revocation, keys, profiles,
@@ -97,6 +105,32 @@ const NEGOTIATED_OF_SEVERAL: &[ErrorKind] =
 /// Errors of operations on an object without a body.
 const ACTING: &[ErrorKind] = &[ErrorKind::Malformed, ErrorKind::NotFound, ErrorKind::Conflict];
 
+/// Errors of signed requests to the ACME server.
+const SIGNED: &[ErrorKind] = &[
+    ErrorKind::Malformed,
+    ErrorKind::Unauthenticated,
+    ErrorKind::Forbidden,
+    ErrorKind::NotFound,
+    ErrorKind::PayloadTooLarge,
+    ErrorKind::UnsupportedMediaType,
+    ErrorKind::Unavailable,
+    ErrorKind::Internal,
+];
+
+/// Errors of signed requests to the ACME server that make or change something.
+const SIGNED_CHANGE: &[ErrorKind] = &[
+    ErrorKind::Malformed,
+    ErrorKind::Unauthenticated,
+    ErrorKind::Forbidden,
+    ErrorKind::NotFound,
+    ErrorKind::Conflict,
+    ErrorKind::PayloadTooLarge,
+    ErrorKind::UnsupportedMediaType,
+    ErrorKind::RateLimited,
+    ErrorKind::Unavailable,
+    ErrorKind::Internal,
+];
+
 /// Writes an entry: what it asks of its caller, then the handler.
 macro_rules! entry {
     ($access:ty, $($module:ident)::+ / $description:ident / $handler:ident) => {
@@ -109,7 +143,9 @@ macro_rules! entry {
 pub fn table() -> Vec<Endpoint> {
     let mut table = certificate_entries();
     table.extend(administration_entries());
+    table.extend(acme_administration_entries());
     table.extend(public_entries());
+    table.extend(acme_entries());
     table
 }
 
@@ -160,6 +196,25 @@ fn administration_entries() -> Vec<Endpoint> {
     ]
 }
 
+/// What operators do about ACME.
+fn acme_administration_entries() -> Vec<Endpoint> {
+    vec![
+        entry!(ReadExternalAccountKeys, external_account_keys / __path_list / list).fails(LISTING),
+        entry!(ManageExternalAccountKeys, external_account_keys / __path_create / create).fails(CREATING),
+        entry!(ReadExternalAccountKeys, external_account_keys / __path_read / read).fails(READING),
+        entry!(ManageExternalAccountKeys, external_account_keys / __path_delete / delete).fails(READING),
+        entry!(ReadAcme, acme_accounts_api / __path_list / list).fails(LISTING),
+        entry!(ReadAcme, acme_accounts_api / __path_read / read).fails(READING),
+        entry!(ManageAcme, acme_accounts_api / __path_update / update).fails(CHANGING),
+        entry!(ManageAcme, acme_accounts_api / __path_deactivate / deactivate).fails(READING),
+        entry!(ReadAcme, acme_orders_api / __path_list / list).fails(LISTING),
+        entry!(ReadAcme, acme_orders_api / __path_read / read).fails(READING),
+        entry!(ReadAcme, renewal_windows / __path_list / list).fails(LISTING),
+        entry!(ManageAcme, renewal_windows / __path_create / create).fails(CREATING_NOTHING),
+        entry!(ManageAcme, renewal_windows / __path_delete / delete).fails(READING),
+    ]
+}
+
 /// Errors of operations that only look at a body.
 const CREATING_NOTHING: &[ErrorKind] =
     &[ErrorKind::Malformed, ErrorKind::PayloadTooLarge, ErrorKind::UnsupportedMediaType];
@@ -185,11 +240,48 @@ fn public_entries() -> Vec<Endpoint> {
     ]
 }
 
+/// What ACME clients ask for (RFC 8555, section 7.1). Who they are is proven by signatures within their requests.
+fn acme_entries() -> Vec<Endpoint> {
+    vec![
+        entry!(Public, acme_directory / __path_read / read).fails(LISTING),
+        entry!(Public, acme_directory / __path_read_signed / read_signed).fails(SIGNED),
+        entry!(Public, acme_directory / __path_nonce / nonce).fails(LISTING),
+        entry!(Public, acme_directory / __path_nonce_signed / nonce_signed).fails(SIGNED),
+        entry!(Public, acme_accounts / __path_create / create).fails(SIGNED_CHANGE),
+        entry!(Public, acme_orders / __path_create / create).fails(SIGNED_CHANGE),
+        entry!(Public, acme_authorizations / __path_create / create).fails(SIGNED_CHANGE),
+        entry!(Public, acme_accounts / __path_change_key / change_key).fails(SIGNED_CHANGE),
+        entry!(Public, acme_certificates / __path_revoke / revoke).fails(SIGNED_CHANGE),
+        entry!(Public, acme_certificates / __path_renewal_information / renewal_information).fails(READING),
+        entry!(Public, acme_accounts / __path_account / account).fails(SIGNED_CHANGE),
+        entry!(Public, acme_accounts / __path_orders / orders).fails(SIGNED),
+        entry!(Public, acme_orders / __path_read / read).fails(SIGNED),
+        entry!(Public, acme_orders / __path_finalize / finalize).fails(SIGNED_CHANGE),
+        entry!(Public, acme_authorizations / __path_authorization / authorization).fails(SIGNED_CHANGE),
+        entry!(Public, acme_authorizations / __path_challenge / challenge).fails(SIGNED_CHANGE),
+        entry!(Public, acme_certificates / __path_read / read).fails(SIGNED),
+        entry!(Public, acme_certificates / __path_alternate / alternate).fails(SIGNED),
+        // Last: a profile that is called as one of those above is hidden by it, and has no directory of its own.
+        entry!(Public, acme_directory / __path_read_profile / read_profile).fails(READING),
+        entry!(Public, acme_directory / __path_read_profile_signed / read_profile_signed).fails(SIGNED),
+        entry!(Public, acme_accounts / __path_create_in_profile / create_in_profile).fails(SIGNED_CHANGE),
+        entry!(Public, acme_orders / __path_create_in_profile / create_in_profile).fails(SIGNED_CHANGE),
+        entry!(Public, acme_authorizations / __path_create_in_profile / create_in_profile).fails(SIGNED_CHANGE),
+    ]
+}
+
 /// Registers the entries of one listener: a resource for each path, 405 with `Allow` for its other methods, 404 for other paths.
-pub fn configure(config: &mut web::ServiceConfig, listener: Listener) {
+/// Those of the ACME server are left out unless it is served.
+pub fn configure(config: &mut web::ServiceConfig, listener: Listener, serves_acme: bool) {
     let mut paths: Vec<String> = Vec::new();
     let mut by_path: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
-    for endpoint in table().into_iter().filter(|endpoint| endpoint.listeners.contains(&listener)) {
+    if serves_acme && listener == Listener::Api {
+        config.app_data(acme::Served);
+    }
+    let served = |endpoint: &Endpoint| {
+        endpoint.listeners.contains(&listener) && (serves_acme || !endpoint.path.starts_with(acme::PREFIX))
+    };
+    for endpoint in table().into_iter().filter(served) {
         if !by_path.contains_key(&endpoint.path) {
             paths.push(endpoint.path.clone());
         }
@@ -231,6 +323,9 @@ pub(super) fn path_of_pattern(pattern: &str) -> String {
 }
 
 fn method_not_allowed(request: &HttpRequest, methods: &[Method]) -> HttpResponse {
+    if request.method() == Method::OPTIONS && acme::is_acme(request) {
+        return acme::preflight(methods);
+    }
     let allowed = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     let error = Error::new(
         ErrorKind::MethodNotAllowed,

@@ -124,9 +124,10 @@ pub fn application(
         InitError = (),
     >,
 > {
+    let acme = state.settings.acme_enabled;
     App::new()
         .app_data(state)
-        .configure(|config| routes::configure(config, listener))
+        .configure(|config| routes::configure(config, listener, acme))
         .wrap(from_fn(middleware::observe))
 }
 

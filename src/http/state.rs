@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::auth::Authenticator;
 use crate::ca::CertificateAuthority;
+use crate::ca::acme::Acme;
 
 /// The state that handlers share.
 #[derive(Clone, Debug)]
 pub struct AppState {
     /// The core.
     pub ca: Arc<CertificateAuthority>,
+    /// The ACME server.
+    pub acme: Arc<Acme>,
     /// Checks credentials.
     pub authenticator: Arc<Authenticator>,
     /// Limits and addresses.
@@ -22,8 +25,9 @@ pub struct AppState {
 impl AppState {
     /// Puts the state together; the service is not stopping.
     #[must_use]
-    pub fn new(ca: Arc<CertificateAuthority>, authenticator: Arc<Authenticator>, settings: HttpSettings) -> Self {
-        Self { ca, authenticator, settings: Arc::new(settings), stopping: Stopping::default() }
+    pub fn new(acme: Arc<Acme>, authenticator: Arc<Authenticator>, settings: HttpSettings) -> Self {
+        let ca = Arc::clone(acme.ca());
+        Self { ca, acme, authenticator, settings: Arc::new(settings), stopping: Stopping::default() }
     }
 }
 
@@ -89,15 +93,34 @@ pub struct HttpSettings {
     pub csr_limit: usize,
     /// The most octets of any other body: 1 MiB by default.
     pub body_limit: usize,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is believed, and for ACME `X-Forwarded-Proto` and `X-Forwarded-Host`.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Whether the ACME server is served.
+    pub acme_enabled: bool,
+    /// The address that ACME clients reach the service by, without a slash at its end; that of each request if absent.
+    pub acme_base_url: Option<String>,
     /// The profile of requests that name none, if there is such a default.
     pub default_profile: Option<String>,
 }
 
+impl HttpSettings {
+    /// Whether what this peer forwards is believed.
+    pub(super) fn trusts(&self, peer: std::net::IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|network| network.contains(&peer))
+    }
+}
+
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { csr_limit: 64 * 1024, body_limit: 1024 * 1024, trusted_proxies: Vec::new(), default_profile: None }
+        Self {
+            csr_limit: 64 * 1024,
+            body_limit: 1024 * 1024,
+            trusted_proxies: Vec::new(),
+            acme_enabled: true,
+            acme_base_url: None,
+            default_profile: None,
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl<T: RequestBody> FromRequest for JsonBody<T> {
 ///
 /// # Errors
 /// `Malformed`, naming the path and what is known there.
-pub(crate) fn parse<T: DeserializeOwned>(octets: &[u8]) -> Result<T> {
+pub fn parse<T: DeserializeOwned>(octets: &[u8]) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(octets);
     serde_path_to_error::deserialize::<_, UniqueKeys>(&mut deserializer).map_err(refusal)?;
     deserializer.end().map_err(|error| Error::malformed(format!("the body is not one JSON value: {error}")))?;

@@ -104,7 +104,8 @@ pub async fn list(authorization: Auth<ManageKeys>, state: State, _query: Paramet
 #[utoipa::path(
     post, path = "/api/v1/keys/reseal", operation_id = "resealKeys", tag = "issuers",
     responses((status = 200, description = "What was sealed anew.", body = Resealed, example = json!({
-        "key_encryption_key": "5d1f0a2b3c4d5e6f", "ca_keys": 2, "ocsp_responders": 2, "idempotency_answers": 0, "failures": []
+        "key_encryption_key": "5d1f0a2b3c4d5e6f", "ca_keys": 2, "ocsp_responders": 2, "external_account_keys": 3, "idempotency_answers": 0,
+        "failures": []
     })))
 )]
 pub async fn reseal(authorization: Auth<ManageKeys>, state: State, _query: Parameters<()>) -> Result<HttpResponse> {

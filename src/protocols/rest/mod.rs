@@ -1,5 +1,6 @@
 //! REST under `/api/v1`: one file for each thing that can be asked for, and what they share in `record`, `query` and `request`.
 
+pub mod acme;
 pub mod audit;
 pub mod certificate_import;
 pub mod certificates;

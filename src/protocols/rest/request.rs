@@ -210,6 +210,7 @@ impl IssuanceSubmission {
             labels: self.labels,
             source: Source::Rest,
             idempotency: self.idempotency,
+            order: None,
         })
     }
 }

@@ -97,7 +97,7 @@ impl PageQuery {
     /// # Errors
     /// `Malformed` for a cursor of another listing.
     pub(crate) fn before(&self, listing: Listing) -> Result<Option<i64>> {
-        self.cursor.as_deref().map(|text| cursor::row(listing, text).map(|(_, row)| row)).transpose()
+        cursor::before_row(listing, self.cursor.as_deref())
     }
 
     /// Returns the cursor of the next page, given the rows of this one.
@@ -210,6 +210,8 @@ pub async fn revoke(
     state.ca.revoke_token(&authorization, &path).await?;
     // Refused here from this answer on, not only when the caches of rights have ended.
     state.authenticator.forget_all();
+    // Its external account keys were deleted with it.
+    state.acme.forget_accounts();
     Ok(HttpResponse::NoContent().finish())
 }
 

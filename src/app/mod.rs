@@ -1,5 +1,6 @@
 //! Wiring: turns a configuration into a running service. The only place, with `cli/` and `config/`, that knows every concrete type.
 
+mod acme;
 mod authentication;
 pub(crate) mod keys;
 
@@ -126,13 +127,16 @@ impl Service {
             }
             renewed => renewed?,
         }
+        let acme = acme::open(config, &ca, bound).await?;
         let state = AppState::new(
-            Arc::clone(&ca),
+            Arc::clone(&acme),
             Arc::clone(&authenticator),
             HttpSettings {
                 csr_limit: config.limits.csr_body,
                 body_limit: config.limits.body,
                 trusted_proxies: config.server.trusted_proxies.clone(),
+                acme_enabled: config.acme.enabled,
+                acme_base_url: config.acme.base_url.clone(),
                 default_profile: config.default_profile.clone(),
             },
         );
@@ -144,7 +148,9 @@ impl Service {
             ..ServerSettings::default()
         };
         let crl_delay = config.crl.delay_after_revocation;
-        let jobs = Jobs { ca, authenticator, client_roots, listener_certificate, crl_delay, seen: Arc::default() };
+        let acme = Some(acme);
+        let jobs =
+            Jobs { ca, acme, authenticator, client_roots, listener_certificate, crl_delay, seen: Arc::default() };
         Ok(Self { state, settings, tls, jobs })
     }
 

@@ -125,6 +125,9 @@ fn describe(config: &Config, endpoints: &Endpoints, created: bool) {
     println!();
     println!("2. Serving");
     println!("   API      {}  (documentation at {}/docs)", endpoints.api, endpoints.api);
+    if config.acme.enabled {
+        println!("   ACME     {}/acme/directory  (for ACME clients, with root.pem as their root)", endpoints.api);
+    }
     if let Some(public) = &endpoints.public {
         println!("   public   {public}  (CRLs and issuer certificates)");
     }

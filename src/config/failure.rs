@@ -164,7 +164,9 @@ impl serde::de::Error for Failure {
 /// Puts what serde calls a type into words for people.
 fn in_words(expected: &dyn Expected) -> String {
     match expected.to_string().as_str() {
-        "usize" | "u64" | "u32" | "u16" | "u8" => "a whole number that is not negative".to_owned(),
+        "usize" | "u64" | "u32" => "a whole number that is not negative".to_owned(),
+        "u16" => "a whole number from 0 to 65535".to_owned(),
+        "u8" => "a whole number from 0 to 255".to_owned(),
         "a boolean" => "`true` or `false`".to_owned(),
         "a sequence" => "a list".to_owned(),
         "a map" => "a table".to_owned(),

@@ -3,6 +3,7 @@
 //! [`load`] reads the file into a tree that knows where each value was written (`node.rs`), lays environment variables over it
 //! (`environment.rs`), reads the tree into the types of the sections (`deserializer.rs`), and checks what types cannot say.
 
+pub mod acme;
 pub mod authentication;
 pub mod database;
 mod deserializer;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+pub use acme::Acme;
 pub use authentication::{Authentication, ClientCertificate, Jwt, JwtRule, RoleName};
 pub use database::{Database, DatabaseUrl};
 pub use hierarchy::{Authority, Hierarchy};
@@ -67,6 +69,8 @@ pub struct Config {
     pub issuers: Issuers,
     /// How OCSP is answered.
     pub ocsp: Ocsp,
+    /// What can be had over ACME.
+    pub acme: Acme,
     /// Whose credentials are believed.
     pub authentication: Authentication,
     /// The greatest requests.
@@ -90,6 +94,7 @@ impl Default for Config {
             crl: Crl::default(),
             issuers: Issuers::default(),
             ocsp: Ocsp::default(),
+            acme: Acme::default(),
             authentication: Authentication::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -200,6 +205,7 @@ impl Config {
         self.crl.validate(&mut problems);
         self.issuers.validate(&mut problems);
         self.ocsp.validate(&mut problems);
+        self.acme.validate(&mut problems);
         self.authentication.validate(&mut problems);
         self.limits.validate(&mut problems);
         self.log.validate(&mut problems);

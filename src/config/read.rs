@@ -53,6 +53,27 @@ pub(super) fn blocks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<I
         .collect()
 }
 
+/// Reads a list of address blocks that may be absent.
+pub(super) fn optional_blocks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<IpNet>>, D::Error> {
+    blocks(deserializer).map(Some)
+}
+
+/// Reads a list of DNS servers: addresses, with a port if it is not 53.
+pub(super) fn name_servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    const PORT: u16 = 53;
+    Vec::<String>::deserialize(deserializer)?
+        .into_iter()
+        .map(|text| {
+            let address = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, PORT));
+            address.or_else(|_port| text.parse::<SocketAddr>()).map_err(|_syntax| {
+                D::Error::custom(format!(
+                    "`{text}` is not an IP address with or without a port, such as `10.0.0.53` or `[fd00::53]:5353`"
+                ))
+            })
+        })
+        .collect()
+}
+
 /// Notes a problem unless a number is within its limits.
 pub(super) fn within(problems: &mut Vec<String>, setting: &str, value: usize, minimum: usize, maximum: usize) {
     if !(minimum..=maximum).contains(&value) {

@@ -126,6 +126,11 @@ impl Server {
 }
 
 fn is_host(name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok() || is_dns_name(name)
+}
+
+/// Whether a text is a DNS name in lower case.
+pub(super) fn is_dns_name(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-')
@@ -133,5 +138,5 @@ fn is_host(name: &str) -> bool {
             && !label.ends_with('-')
     };
     let numeric_end = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|octet| octet.is_ascii_digit()));
-    name.parse::<IpAddr>().is_ok() || (name.len() <= 253 && name.split('.').all(label) && !numeric_end)
+    name.len() <= 253 && name.split('.').all(label) && !numeric_end
 }

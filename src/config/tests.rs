@@ -13,6 +13,7 @@ use super::database::{Backend, PostgresTls};
 use super::hierarchy::KeyStorage;
 use super::*;
 use crate::error::ErrorKind;
+use crate::policy::acme::ChallengeType;
 use crate::x509::KeyAlgorithm;
 
 fn load_text_with(text: &str, environment: &[(&str, &str)]) -> Result<Config> {
@@ -130,6 +131,38 @@ fn the_environment_sets_every_kind_of_value() {
     assert_eq!(jwt.rules[1].role, RoleName::Operator);
     assert!(config.profiles[0].names_required);
     assert_eq!(config.profiles[0].dns.as_ref().unwrap().allow, ["**.internal"]);
+}
+
+#[test]
+fn the_environment_sets_acme() {
+    let config = load_environment(&[
+        ("CHANCERY__ACME__BASE_URL", "https://ca.internal"),
+        ("CHANCERY__ACME__PROFILES", "server,web"),
+        ("CHANCERY__ACME__HTTP_01_PORT", "5002"),
+        ("CHANCERY__ACME__RESOLVERS", "127.0.0.1:8053, ::1"),
+        ("CHANCERY__ACME__ALLOWED_ADDRESSES", "127.0.0.0/8"),
+        ("CHANCERY__ACME__CHALLENGES", "dns-01,http-01"),
+        ("CHANCERY__ACME__ZONES__0__ZONE", "corp.internal"),
+        ("CHANCERY__ACME__ZONES__0__RESOLVERS", "10.0.0.53"),
+        ("CHANCERY__ACME__VALIDATION__ATTEMPTS", "2"),
+        ("CHANCERY__ACME__LIMITS__ORDERS_PER_ACCOUNT", "{ count = 5, period = \"1m\" }"),
+        ("CHANCERY__ACME__TERMS_OF_SERVICE", "https://ca.internal/terms"),
+    ])
+    .unwrap();
+    let acme = &config.acme;
+    assert_eq!(acme.base_url.as_deref(), Some("https://ca.internal"));
+    assert_eq!(acme.resolvers, ["127.0.0.1:8053".parse().unwrap(), "[::1]:53".parse().unwrap()]);
+    assert_eq!(acme.allowed_addresses, Some(vec!["127.0.0.0/8".parse().unwrap()]));
+    assert_eq!(acme.zones[0].resolvers, ["10.0.0.53:53".parse().unwrap()]);
+    let settings = acme.settings(Some("web"));
+    assert_eq!(settings.profiles, Some(vec!["server".to_owned(), "web".to_owned()]));
+    assert_eq!(settings.default_profile, "web");
+    assert_eq!(settings.challenges, [ChallengeType::Dns01, ChallengeType::Http01]);
+    assert_eq!(settings.validation.attempts, 2);
+    assert_eq!(settings.limits.orders_per_account.count, 5);
+    assert_eq!(settings.terms_of_service.as_deref(), Some("https://ca.internal/terms"));
+    assert_eq!(settings.website, None);
+    assert_eq!(Acme::default().settings(None), crate::ca::acme::AcmeSettings::default());
 }
 
 #[test]
@@ -320,6 +353,21 @@ fn what_is_perhaps_not_meant_is_warned_of() {
         ("[server]\npublic_listen = \"off\"", "`server.public_listen` is `off`"),
         ("[server]\nmetrics_listen = \"0.0.0.0:1\"", "`server.metrics_listen` is `0.0.0.0:1`"),
         ("[database]\nurl = \"postgres://u:p@db/ca\"", "`database.url` does not say `sslmode=verify-full`"),
+        ("[acme]\nhttp_01_port = 5002", "`acme.http_01_port` is 5002, not 80"),
+        ("[acme]\ntls_alpn_01_port = 5001", "`acme.tls_alpn_01_port` is 5001, not 443"),
+        (
+            "[acme]\nallowed_addresses = [\"10.0.0.0/8\", \"127.0.0.1\"]",
+            "`acme.allowed_addresses` holds loopback addresses",
+        ),
+        ("[acme]\nallowed_addresses = [\"0.0.0.0/0\"]", "`acme.allowed_addresses` holds loopback addresses"),
+        ("[acme]\nchallenges = []", "`acme.challenges` is empty"),
+        ("[acme]\nchallenges = [\"dns-persist-01\"]", "`acme.challenges` is `dns-persist-01` alone"),
+        ("[acme]\nbase_url = \"http://ca.internal\"", "`acme.base_url` is `http`"),
+        ("[acme]\nprofiles = [\"server\", \"nope\"]", "`acme.profiles` has `nope`, which is neither built in"),
+        (
+            "[acme]\nissuer_domain_names = [\"ca.internal\"]",
+            "`acme.issuer_domain_names` is set and `acme.base_url` is not",
+        ),
         ("[crl]\nrefresh = \"13h\"", "`crl.refresh` is more than half of `crl.validity`"),
         (
             "[server]\ncertificate = \"/absent/c\"\nprivate_key = \"/\"",
@@ -329,6 +377,7 @@ fn what_is_perhaps_not_meant_is_warned_of() {
         let warnings = warnings(&format!("{quiet}{text}"));
         assert!(warnings[0].starts_with(start), "{warnings:?}");
     }
+    assert_eq!(warnings(&format!("{quiet}[acme]\nenabled = false\nhttp_01_port = 5002")), Vec::<String>::new());
     assert!(warnings("public_url = \"https://pki.internal\"")[0].starts_with("`public_url` is `https`"));
     for url in ["postgres://u:p@db/ca?sslmode=verify-full", "postgres://localhost:5432/ca", "postgres:///ca?host=/run"]
     {

@@ -1,10 +1,13 @@
 //! What is allowed but perhaps not meant: warnings of `config check` and of the start.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use super::acme::{Acme, HTTP_01_PORT, TLS_ALPN_01_PORT};
 use super::authentication::ClientCa;
 use super::database::{Backend, PostgresTls};
 use super::{Config, Tls};
+use crate::policy::acme::ChallengeType;
 
 /// Lists what is allowed but perhaps not meant, and files that are not there.
 #[must_use]
@@ -67,12 +70,73 @@ pub fn check(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if config.acme.enabled {
+        warn_of_acme(&config.acme, &mut warnings);
+        warn_of_profiles(config, &mut warnings);
+    }
     for (setting, path) in files(config) {
         if !path.is_file() {
             warnings.push(format!("`{setting}` names the file `{}`, which is not there", path.display()));
         }
     }
     warnings
+}
+
+fn warn_of_acme(acme: &Acme, warnings: &mut Vec<String>) {
+    for (setting, port, standard) in [
+        ("http_01_port", acme.http_01_port, HTTP_01_PORT),
+        ("tls_alpn_01_port", acme.tls_alpn_01_port, TLS_ALPN_01_PORT),
+    ] {
+        if port != standard {
+            warnings.push(format!(
+                "`acme.{setting}` is {port}, not {standard}: whoever may listen there on a host can have certificates for its name"
+            ));
+        }
+    }
+    let loopback =
+        |network: &ipnet::IpNet| network.addr().is_loopback() || network.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST));
+    if acme.allowed_addresses.iter().flatten().any(loopback) {
+        warnings.push(
+            "`acme.allowed_addresses` holds loopback addresses: challenges may lead to services of this machine"
+                .to_owned(),
+        );
+    }
+    if acme.challenges.is_empty() {
+        warnings.push(
+            "`acme.challenges` is empty: only accounts whose external account binding proves control can have certificates"
+                .to_owned(),
+        );
+    }
+    let is_persistent = |challenge: &ChallengeType| *challenge == ChallengeType::DnsPersist01;
+    if !acme.challenges.is_empty() && acme.challenges.iter().all(is_persistent) && acme.issuer_domain_names.is_empty() {
+        warnings.push(
+            "`acme.challenges` is `dns-persist-01` alone and `acme.issuer_domain_names` is empty: no challenge is ever offered"
+                .to_owned(),
+        );
+    }
+    if acme.base_url.as_ref().is_some_and(|url| url.starts_with("http:")) {
+        warnings.push(
+            "`acme.base_url` is `http`: ACME is for HTTPS (RFC 8555, section 6.1), and most clients take nothing else"
+                .to_owned(),
+        );
+    }
+    if !acme.issuer_domain_names.is_empty() && acme.base_url.is_none() {
+        warnings.push(
+            "`acme.issuer_domain_names` is set and `acme.base_url` is not: dns-persist-01 records hold the address of an account, which then differs with the name that a client reaches this service by"
+                .to_owned(),
+        );
+    }
+}
+
+/// Warns of names that no profile of the configuration nor a built-in one has.
+fn warn_of_profiles(config: &Config, warnings: &mut Vec<String>) {
+    let built_in = crate::policy::profile::defaults();
+    let known: Vec<&str> = config.profiles.iter().chain(&built_in).map(|profile| profile.name.as_str()).collect();
+    for name in config.acme.profiles.iter().flatten().filter(|name| !known.contains(&name.as_str())) {
+        warnings.push(format!(
+            "`acme.profiles` has `{name}`, which is neither built in nor in `[[profiles]]`: unless it was made over the API, nothing can be had under it"
+        ));
+    }
 }
 
 /// Whether a PostgreSQL address without password is this machine.

@@ -1,5 +1,6 @@
 //! Work that no request asks for. Every job is safe to run twice and on two replicas; a job that fails is logged and runs again.
 
+mod acme;
 mod listener_certificate;
 
 use std::panic::AssertUnwindSafe;
@@ -15,6 +16,7 @@ pub use listener_certificate::ListenerCertificate;
 
 use crate::auth::Authenticator;
 use crate::ca::CertificateAuthority;
+use crate::ca::acme::Acme;
 use crate::error::{Error, Result};
 use crate::http::metrics;
 use crate::http::tls::SwappableRoots;
@@ -41,6 +43,8 @@ const CLEAN_UP: Duration = Duration::from_secs(600);
 pub struct Jobs {
     /// The core.
     pub ca: Arc<CertificateAuthority>,
+    /// The ACME server, if there is one.
+    pub acme: Option<Arc<Acme>>,
     /// Forgets cached rights when something changed.
     pub authenticator: Arc<Authenticator>,
     /// The CAs whose client certificates the handshake admits, rebuilt when the issuers change.
@@ -105,6 +109,9 @@ impl Jobs {
                 Ok(())
             }
         }));
+        if let Some(acme) = self.acme {
+            acme::start(&mut jobs, acme, stop);
+        }
         if let Some(certificate) = self.listener_certificate {
             let ca = self.ca;
             let woken = changed.subscribe();

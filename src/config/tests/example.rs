@@ -7,7 +7,8 @@ fn example(markers: &[&str]) -> String {
     let text = include_str!("../../../docker/chancery.example.toml");
     let is_setting = |line: &str| {
         let name = line.split([' ', '=']).next().unwrap_or_default();
-        let plain = !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_');
+        let plain = !name.is_empty()
+            && name.bytes().all(|octet| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'_');
         plain && line[name.len()..].starts_with(" = ")
     };
     let uncomment = |line: &str| {
@@ -31,7 +32,7 @@ fn the_example_loads_as_it_is() {
 fn the_defaults_that_the_example_shows_are_the_defaults() {
     let text = example(&["# "]);
     let shown = text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '['])).count();
-    assert_eq!(shown, 37, "{text}");
+    assert_eq!(shown, 66, "{text}");
     let config = load_text(&text).unwrap();
     let mut expected = Config::default();
     // Two are derived from the data directory, and shown as they come out.
@@ -105,6 +106,10 @@ fn the_example_shows_every_setting() {
         "[hierarchy.root]",
         "[crl]",
         "[ocsp]",
+        "[acme]",
+        "[acme.validation]",
+        "[acme.limits]",
+        "[[acme.zones]]",
         "[limits]",
         "[log]",
         "[[authentication.jwt]]",

@@ -64,6 +64,14 @@ fn wrong_types_and_values_are_refused_with_their_place() {
             "`server.tls` in chancery.toml (line 2, column 7): unknown value `of`, did you mean `off`?",
         ),
         (
+            "[acme]\nresolvers = [\"dns.internal\"]\n",
+            "`acme.resolvers` in chancery.toml (line 2, column 13): `dns.internal` is not an IP address with or without a port, such as `10.0.0.53` or `[fd00::53]:5353`",
+        ),
+        (
+            "[acme]\nchallenges = [\"http-02\"]\n",
+            "`acme.challenges[0]` in chancery.toml (line 2, column 15): unknown value `http-02`, did you mean `http-01`?",
+        ),
+        (
             "[server]\nworkers = \"four\"\n",
             "`server.workers` in chancery.toml (line 2, column 11): expected a whole number that is not negative, found a string",
         ),
@@ -74,6 +82,10 @@ fn wrong_types_and_values_are_refused_with_their_place() {
         (
             "[server]\nworkers = 99999999999999999999\n",
             "the configuration in chancery.toml (line 2, column 11): the number is too great",
+        ),
+        (
+            "[acme]\nhttp_01_port = 70000\n",
+            "`acme.http_01_port` in chancery.toml (line 2, column 16): the value is out of range, expected a whole number from 0 to 65535",
         ),
         (
             "[server]\nworkers = 1.5\n",
@@ -384,6 +396,58 @@ fn what_types_cannot_say_is_refused() {
             "`ocsp.responder_validity` must be at least three times `ocsp.validity`: an answer ends with the certificate it is signed under",
         ),
         ("[ocsp]\ncache_size = 1", "`ocsp.cache_size` is 1; accepted is 1048576 to 68719476736"),
+        ("[acme]\nbase_url = \"https://ca.internal/\"", "`acme.base_url` must not end with `/`"),
+        (
+            "[acme]\nterms_of_service = \"https://ca.internal/<terms>\"\nwebsite = \"ca.internal\"",
+            "`acme.terms_of_service` must be the `http://` or `https://` address of a page, of ASCII characters without spaces, `<`, `>` and `\"`; `acme.website` must be the `http://` or `https://` address of a page, of ASCII characters without spaces, `<`, `>` and `\"`",
+        ),
+        (
+            "[acme]\nprofiles = [\"Server\", \"a\", \"a\"]",
+            "`acme.profiles[0]` must be 1 to 63 of `a-z`, `0-9` and `-`, starting with a letter; `acme.profiles` has the name `a` more than once",
+        ),
+        (
+            "[acme]\ncaa_identities = [\"CA.internal\"]\nissuer_domain_names = [\"10.0.0.1\"]",
+            "`acme.caa_identities[0]` must be a DNS name in lower case, not `CA.internal`; `acme.issuer_domain_names[0]` must be a DNS name in lower case, not `10.0.0.1`",
+        ),
+        ("[acme]\nchallenges = [\"http-01\", \"http-01\"]", "`acme.challenges` has the name `http-01` more than once"),
+        (
+            "[acme]\nhttp_01_port = 0\nallowed_addresses = []",
+            "`acme.http_01_port` is 0; accepted is 1 to 65535; `acme.allowed_addresses` is empty, so that no address could be contacted; leave it out for the default",
+        ),
+        (
+            "[[acme.zones]]\nzone = \"a b\"\nresolvers = []",
+            "`acme.zones[0].zone` must be a DNS name in lower case, not `a b`; `acme.zones[0].resolvers` is 0; accepted is 1 to 8",
+        ),
+        (
+            "[[acme.zones]]\nzone = \"a\"\nresolvers = [\"::1\"]\n[[acme.zones]]\nzone = \"a\"\nresolvers = [\"::1\"]",
+            "`acme.zones` has the name `a` more than once",
+        ),
+        (
+            "[acme]\nprofiles = []\nresolvers = [\"10.0.0.1:0\"]",
+            "`acme.profiles` is empty, so that no certificate could be had; leave it out for the default, or set `acme.enabled` to `false`; `acme.resolvers[0]` is `10.0.0.1:0`; accepted are the ports 1 to 65535",
+        ),
+        (
+            "[[acme.zones]]\nzone = \"a\"\nresolvers = [\"[::1]:0\"]",
+            "`acme.zones[0].resolvers[0]` is `[::1]:0`; accepted are the ports 1 to 65535",
+        ),
+        ("[acme]\nmaximum_pending_orders = 0", "`acme.maximum_pending_orders` is 0; accepted is 1 to 1000000"),
+        ("[acme]\nmaximum_identifiers = 0", "`acme.maximum_identifiers` is 0; accepted is 1 to 1000"),
+        (
+            "[acme]\norder_lifetime = \"1s\"\nauthorization_lifetime = \"399d\"",
+            "`acme.order_lifetime` is `1s`; accepted is `1m` to `90d`; `acme.authorization_lifetime` is `399d`; accepted is `1m` to `398d`",
+        ),
+        (
+            "[acme.validation]\nattempts = 0\nconcurrency = 0\nattempt_timeout = \"4s\"",
+            "`acme.validation.concurrency` is 0; accepted is 1 to 10000; `acme.validation.attempts` is 0; accepted is 1 to 20; `acme.validation.connect_timeout` (`5s`, the default) must not be longer than `acme.validation.attempt_timeout` (`4s`), which it is a part of",
+        ),
+        (
+            "[acme.limits]\norders_per_account = { count = 1001, period = \"1s\" }",
+            "`acme.limits.orders_per_account.count` is 1001, more than one in a millisecond; 0 is for no limit",
+        ),
+        (
+            "[acme.limits]\norders_per_account = { count = 5, period = \"0s\" }",
+            "`acme.limits.orders_per_account.period` is `0s`; accepted is `1s` to `365d`",
+        ),
         ("[limits]\ncsr_body = 1", "`limits.csr_body` is 1; accepted is 4096 to 16777216"),
         ("[limits]\nbody = 0", "`limits.body` is 0; accepted is 4096 to 67108864"),
         (

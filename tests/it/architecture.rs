@@ -101,6 +101,13 @@ const RULES: &[Rule] = &[
         why: "backends implement a trait and know nothing of their callers",
     },
     Rule {
+        within: &["validation/"],
+        except: &[],
+        words: &["actix*"],
+        modules: &["app", "auth", "cli", "config", "console", "http", "jobs", "protocols", "signer", "storage"],
+        why: "the validator implements a trait of the core and knows nothing of its callers",
+    },
+    Rule {
         within: &["auth/"],
         except: &[],
         words: &["actix*"],
@@ -229,6 +236,25 @@ fn every_file_keeps_the_rules() {
     assert!(found.is_empty(), "{} breaches of docs/architecture.md:\n{report}", found.len());
 }
 
+/// Of the core the validator knows the trait it implements, not what follows from a proof.
+#[test]
+fn the_validator_knows_nothing_of_the_core_but_its_trait() {
+    let mut trait_is_named = false;
+    for (path, source) in sources().into_iter().filter(|(path, _)| path.starts_with("validation/")) {
+        for reference in Scanned::of(&path, &source).references {
+            let of_the_trait = reference.path.starts_with(&["ca", "acme", "validation"].map(str::to_owned));
+            trait_is_named |= of_the_trait;
+            assert!(
+                of_the_trait || reference.path.first().is_none_or(|first| first != "ca"),
+                "src/{path}:{}: names `crate::{}`",
+                reference.line,
+                reference.path.join("::")
+            );
+        }
+    }
+    assert!(trait_is_named, "no file below src/validation/ names the trait");
+}
+
 /// One certificate may be signed in one place: a second caller of the key would be a second way around the policy.
 #[test]
 fn only_the_core_signs() {
@@ -294,6 +320,8 @@ fn planted_breaches_are_caught() {
         ("signer/a.rs", "use crate::http;", "names `crate::http`"),
         ("auth/a.rs", "use crate::protocols::rest;", "names `crate::protocols::rest`"),
         ("auth/a.rs", "use crate::ca::issuer::Issuers;", "names `crate::ca::issuer::Issuers`"),
+        ("validation/a.rs", "use crate::storage::Storage;", "names `crate::storage::Storage`"),
+        ("validation/resolver/a.rs", "use actix_web::web;", "names `actix_web`"),
         ("jobs/a.rs", "use diesel::sql_query;", "names `diesel`"),
         ("config/a.rs", "use actix_web::http::Uri;", "names `actix_web`"),
         ("protocols/rest/a.rs", "use crate::storage::postgres::connect;", "names `crate::storage::postgres::connect`"),

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::support::service::chancery;
+use crate::support::tools::Scratch;
+
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -77,6 +80,27 @@ fn files_that_documents_name_exist() {
         }
     }
     assert!(named > 15, "only {named} paths were looked at");
+}
+
+/// Every piece of our configuration in the page on ACME clients is a configuration that `chancery config check` takes.
+#[test]
+fn configuration_for_acme_clients_is_valid() {
+    let text = std::fs::read_to_string(repository().join("docs/acme-clients.md")).unwrap();
+    let mut checked = 0;
+    for part in text.split("```toml\n# chancery.toml\n").skip(1) {
+        let scratch = Scratch::new();
+        let snippet = part.split("```").next().unwrap();
+        let path = scratch.write("chancery.toml", snippet);
+        let mut command = chancery();
+        command.args(["config", "check", "--config"]).arg(path).env("CHANCERY__DATA_DIR", scratch.file("data"));
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{snippet}\n{said}");
+        checked += 1;
+    }
+    assert!(checked >= 3, "only {checked} were looked at");
+    // No other piece slips past.
+    assert_eq!(text.matches("```toml\n").count(), checked);
 }
 
 #[test]

@@ -11,6 +11,7 @@
     reason = "a panic is how a test reports, and its output is read by people"
 )]
 
+mod acme;
 mod api_v1;
 mod architecture;
 mod cli;
@@ -19,6 +20,7 @@ mod container;
 mod crash;
 mod crls;
 mod documentation;
+mod fuzz;
 mod interop;
 mod keys;
 mod ocsp;
@@ -28,3 +30,4 @@ mod pki;
 mod quickstart;
 mod storage;
 mod support;
+mod validation;

@@ -45,6 +45,19 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/tokens", "AU"),
     ("POST", "/api/v1/tokens", "A"),
     ("DELETE", "/api/v1/tokens/{id}", "A"),
+    ("GET", "/api/v1/acme/external-account-keys", "AORU"),
+    ("POST", "/api/v1/acme/external-account-keys", "AOR"),
+    ("GET", "/api/v1/acme/external-account-keys/{key_id}", "AORU"),
+    ("DELETE", "/api/v1/acme/external-account-keys/{key_id}", "AOR"),
+    ("GET", "/api/v1/acme/accounts", "AOU"),
+    ("GET", "/api/v1/acme/accounts/{id}", "AOU"),
+    ("PATCH", "/api/v1/acme/accounts/{id}", "AO"),
+    ("POST", "/api/v1/acme/accounts/{id}/deactivate", "AO"),
+    ("GET", "/api/v1/acme/orders", "AOU"),
+    ("GET", "/api/v1/acme/orders/{id}", "AOU"),
+    ("GET", "/api/v1/acme/renewal-windows", "AOU"),
+    ("POST", "/api/v1/acme/renewal-windows", "AO"),
+    ("DELETE", "/api/v1/acme/renewal-windows/{id}", "AO"),
     ("GET", "/api/v1/audit", "AU"),
     ("GET", "/api/v1/audit/verify", "AU"),
     ("POST", "/api/v1/inspect", "AORU"),
@@ -67,6 +80,7 @@ fn request(client: &Client, method: &str, path: &str) -> Request {
         .replace("{serial}", "0123456789abcdef")
         .replace("{format}", "pem")
         .replace("{name}", "nobody")
+        .replace("{key_id}", "nobody")
         .replace("{id}", "nobody");
     let request = client.request(method, &path);
     let reason = json!({"filter": {"serial": "0123456789abcdef"}, "reason": "superseded"});
@@ -83,6 +97,11 @@ fn request(client: &Client, method: &str, path: &str) -> Request {
         ("POST", "/api/v1/inspect") => request.json(&json!({"input": Csr::for_dns(&["a.internal"]).pem()})),
         ("POST", path) if path.ends_with("/rollover") => request.json(&json!({})),
         ("POST", path) if path.ends_with("/cross-sign") => request.json(&json!({"certificate": "nobody's"})),
+        ("POST", "/api/v1/acme/external-account-keys") => request.json(&json!({"profile": "nobody"})),
+        ("POST", "/api/v1/acme/renewal-windows") => request.json(&json!({
+            "issuer": "nobody", "starts_at": "2030-01-31T12:00:00Z", "ends_at": "2030-02-02T12:00:00Z",
+        })),
+        ("PATCH", path) if path.starts_with("/api/v1/acme/") => request.json(&json!({"rate_limits": {}})),
         ("PATCH", _) => request.json(&json!({"state": "retired"})),
         ("PUT", path) if path.ends_with("/certificate") => request.json(&json!({"certificate": "nobody's"})),
         ("PUT", _) => request.json(&json!({"keys": []})),
@@ -140,6 +159,26 @@ fn public_routes_need_no_credential_and_no_others_are_public() {
         .map(|endpoint| endpoint.path)
         .collect();
     let expected = [
+        "/acme/accounts/{id}",
+        "/acme/accounts/{id}/orders",
+        "/acme/authorizations/{id}",
+        "/acme/certificates/{id}",
+        "/acme/certificates/{id}/{chain}",
+        "/acme/challenges/{id}/{type}",
+        "/acme/directory",
+        "/acme/key-change",
+        "/acme/new-account",
+        "/acme/new-authz",
+        "/acme/new-nonce",
+        "/acme/new-order",
+        "/acme/orders/{id}",
+        "/acme/orders/{id}/finalize",
+        "/acme/renewal-info/{id}",
+        "/acme/revoke-cert",
+        "/acme/{profile}/directory",
+        "/acme/{profile}/new-account",
+        "/acme/{profile}/new-authz",
+        "/acme/{profile}/new-order",
         "/docs",
         "/docs/{file}",
         "/healthz",
@@ -155,7 +194,7 @@ fn public_routes_need_no_credential_and_no_others_are_public() {
     ];
     assert_eq!(public, expected.into_iter().map(str::to_owned).collect());
     let anonymous = Service::shared(Database::Sqlite).anonymous();
-    for path in ["/healthz", "/readyz", "/openapi.json", "/pki/issuing.crt", "/pki/issuing.crl"] {
+    for path in ["/acme/directory", "/healthz", "/readyz", "/openapi.json", "/pki/issuing.crt", "/pki/issuing.crl"] {
         anonymous.get(path).expect(200);
     }
 }

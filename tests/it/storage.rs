@@ -1,5 +1,6 @@
 //! The storage contract: the same bodies against SQLite and PostgreSQL.
 
+mod acme;
 mod audit;
 mod configuration;
 mod crls;

@@ -1,5 +1,6 @@
 //! `/api/v1`: one module a path.
 
+mod acme;
 mod audit;
 mod certificates;
 mod hostile_text;

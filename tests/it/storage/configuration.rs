@@ -235,6 +235,7 @@ async fn a_token_with_an_idempotency_key_is_made_once(fixture: Fixture) {
             (number, Recorded::Committed) => assert_eq!(winner.replace(number), None),
             (_, Recorded::Replayed(answer)) => answers.push(answer.result),
             (_, Recorded::KeyBlocked) => panic!("a token has no key"),
+            (_, Recorded::OrderTaken) => panic!("a token has no order"),
         }
     }
     let sealed = Sealed { key_encryption_key_id: "key-1".to_owned(), ciphertext: vec![winner.unwrap()] };

@@ -103,6 +103,75 @@ async fn cut_connections_lose_nothing_and_issue_nothing_twice() {
     assert_eq!((verification.events, verification.failures), (640, Vec::new()));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn cut_connections_complete_each_order_once() {
+    const ORDERS: i64 = 200;
+    let fixture = Fixture::postgres().await;
+    let storage = super::acme::with_account(&fixture).await;
+    for id in 0..ORDERS {
+        super::acme::place(&*storage, super::acme::ready_order(id, 1, &["a.internal"])).await;
+    }
+    let cutter = {
+        let url = fixture.url.clone();
+        tokio::spawn(async move {
+            for _ in 0..15 {
+                let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                           WHERE datname = current_database() AND pid <> pg_backend_pid()";
+                postgres::execute(&url, cut).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+    };
+    // Two callers for each order, who ask again until they are answered.
+    let callers: Vec<_> = (0..ORDERS * 2)
+        .map(|number| {
+            let storage = Arc::clone(&storage);
+            tokio::spawn(async move { complete_until_answered(&*storage, number % ORDERS).await })
+        })
+        .collect();
+    let mut acknowledged = Vec::new();
+    for caller in callers {
+        acknowledged.extend(caller.await.unwrap());
+    }
+    cutter.await.unwrap();
+    eventually("readiness", || async { storage.ready().await.is_ok() }).await;
+    let mut stored: Vec<_> = list(&*storage, Default::default()).await.into_iter().map(|one| one.serial).collect();
+    let mut named = Vec::new();
+    for id in 0..ORDERS {
+        let (order, _) = storage.acme_order(id, None).await.unwrap().unwrap();
+        named.push(order.certificate.expect("each order has a certificate").1);
+    }
+    stored.sort();
+    named.sort();
+    assert_eq!(stored, named, "one certificate for each order, and the one that it names");
+    assert!(acknowledged.iter().all(|serial| stored.binary_search(serial).is_ok()));
+    assert_eq!(storage.verify_audit().await.unwrap().failures, Vec::<String>::new());
+}
+
+/// Tries to complete an order until it is answered; returns the serial number if it was this caller.
+async fn complete_until_answered(
+    storage: &dyn chancery::storage::Storage,
+    order: i64,
+) -> Option<chancery::x509::SerialNumber> {
+    loop {
+        let mut completing = issuance(certificate(&["a.internal"]));
+        let serial = completing.certificate.serial.clone();
+        completing.order = Some(chancery::storage::OrderCompletion {
+            order_id: order,
+            account_id: 1,
+            from: chancery::storage::AcmeOrderStatus::Pending,
+            holder: None,
+        });
+        match storage.record_issuance(completing).await {
+            Ok(Recorded::Committed) => return Some(serial),
+            Ok(Recorded::OrderTaken) => return None,
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Asks again with the same idempotency key, as a client does after 503, and returns the certificate of the key.
 async fn issue_until_answered(storage: &dyn chancery::storage::Storage, key: &str) -> chancery::x509::SerialNumber {
     loop {
@@ -116,6 +185,7 @@ async fn issue_until_answered(storage: &dyn chancery::storage::Storage, key: &st
                 other => panic!("the key led to {other:?}"),
             },
             Ok(Recorded::KeyBlocked) => panic!("no key was blocked"),
+            Ok(Recorded::OrderTaken) => panic!("there is no order"),
             Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

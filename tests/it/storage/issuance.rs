@@ -79,6 +79,7 @@ async fn of_32_callers_with_one_key_one_commits_and_the_others_get_its_certifica
             (serial, Recorded::Committed) => committed.push(serial),
             (_, Recorded::Replayed(answer)) => replayed.push(answer),
             (_, Recorded::KeyBlocked) => panic!("no key was blocked"),
+            (_, Recorded::OrderTaken) => panic!("there is no order"),
         }
     }
     assert_eq!((committed.len(), replayed.len()), (1, 31));

@@ -295,6 +295,7 @@ async fn a_blocked_key_is_not_certified_and_its_group_is(fixture: Fixture) {
                 committed += 1;
             }
             Recorded::Replayed(_) => assert_eq!(number % 2, 0, "nothing was claimed"),
+            Recorded::OrderTaken => panic!("there is no order"),
         }
     }
     let filter = CertificateFilter { spki_sha256: Some(KEY), ..CertificateFilter::default() };

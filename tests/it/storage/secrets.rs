@@ -63,6 +63,7 @@ async fn secrets_are_found_page_by_page_until_they_are_under_the_present_key(fix
                 assert_eq!(certificate, &[0x30, 1]);
                 format!("responder {issuer_id}")
             }
+            SecretOwner::ExternalAccountKey { .. } => panic!("there is no external account key"),
             SecretOwner::IdempotencyAnswer { key, .. } => key.clone(),
         })
         .collect();

@@ -6,7 +6,11 @@ use chancery::storage::{IssuerState, KeyLocation, migrate};
 use super::fixture::{Fixture, at, issuer, serial};
 use super::on_both_databases;
 
-on_both_databases!(issuers_revocations_and_crls_of_the_first_schema_are_kept, an_upgraded_database_takes_new_issuers);
+on_both_databases!(
+    issuers_revocations_and_crls_of_the_first_schema_are_kept,
+    an_upgraded_database_takes_new_issuers,
+    an_upgraded_database_takes_acme_orders,
+);
 
 /// A root, an issuing CA below it (the default), a revoked certificate of the latter, and its CRL.
 const CONTENTS: &str = "
@@ -62,7 +66,10 @@ fn with_octets(text: &str, is_sqlite: bool) -> String {
 
 async fn issuers_revocations_and_crls_of_the_first_schema_are_kept(fixture: Fixture) {
     first_schema(&fixture).await;
-    assert_eq!(migrate(&fixture.options()).await.unwrap(), ["2026-11-21-000002_issuers_and_revocation"]);
+    assert_eq!(
+        migrate(&fixture.options()).await.unwrap(),
+        ["2026-11-21-000002_issuers_and_revocation", "2026-11-21-000003_acme"]
+    );
     let storage = fixture.open().await;
     let issuers = storage.issuers().await.unwrap();
     let [root, issuing] = issuers.as_slice() else { panic!("there are two issuers") };
@@ -101,4 +108,20 @@ async fn an_upgraded_database_takes_new_issuers(fixture: Fixture) {
         ("issuing.2", IssuerState::Active, true)
     );
     assert_eq!(issuers[2].certificates[0].parent_id, Some(1));
+}
+
+async fn an_upgraded_database_takes_acme_orders(fixture: Fixture) {
+    first_schema(&fixture).await;
+    let storage = super::acme::with_account(&fixture).await;
+    super::acme::place(&*storage, super::acme::ready_order(11, 1, &["a.internal"])).await;
+    let epoch = storage.nonce_epoch().await.unwrap();
+    assert_eq!(storage.take_nonce(&epoch, &[1; 16], at(100)).await.unwrap(), chancery::storage::NonceTaken::Taken);
+    let mut completing = super::fixture::issuance(super::fixture::certificate(&["a.internal"]));
+    completing.order = Some(chancery::storage::OrderCompletion {
+        order_id: 11,
+        account_id: 1,
+        from: chancery::storage::AcmeOrderStatus::Pending,
+        holder: None,
+    });
+    assert_eq!(storage.record_issuance(completing).await.unwrap(), chancery::storage::Recorded::Committed);
 }

@@ -198,6 +198,11 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
+    /// Every value of a header, in order.
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
     /// The `code` of a problem document, whose form is checked on the way.
     #[track_caller]
     pub(crate) fn problem_code(&self) -> String {

@@ -106,6 +106,20 @@ impl Server {
         format!("postgres://chancery:secret@{host}:{}/{database}", self.port)
     }
 
+    /// Has every statement logged, with application, process and transaction.
+    pub(crate) async fn log_statements(&self) {
+        let url = self.url("postgres");
+        for setting in ["log_statement = 'all'", "log_line_prefix = '%a %p %x '"] {
+            execute(&url, &format!("ALTER SYSTEM SET {setting}")).await;
+        }
+        execute(&url, "SELECT pg_reload_conf()").await;
+    }
+
+    /// Returns the server's log.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("log")).expect("the server logs")
+    }
+
     fn configure(&self, settings: &str) {
         let path = self.directory.join("data/postgresql.conf");
         let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("initdb made the configuration");

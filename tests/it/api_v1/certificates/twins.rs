@@ -95,7 +95,7 @@ async fn import(storage: &dyn Storage, ca: &Certificate, leaf: &Certificate) {
         crl_shard: 0,
         der: leaf.as_der().to_vec(),
     };
-    let issuance = Issuance { certificate, audit: event("certificate.import"), idempotency: None };
+    let issuance = Issuance { certificate, audit: event("certificate.import"), idempotency: None, order: None };
     assert_eq!(storage.record_issuance(issuance).await.unwrap(), Recorded::Committed);
 }
 

@@ -1,0 +1,141 @@
+//! How many statements and durable commits an order costs PostgreSQL, read from its own log.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use crate::support::acme::{AcmeClient, Http01, challenge};
+use crate::support::csr::Csr;
+use crate::support::postgres::Server;
+use crate::support::service::{Database, Service};
+
+/// Orders that are counted.
+const ORDERS: usize = 8;
+/// The most statements of an order, without those that begin and end transactions.
+const STATEMENTS: usize = 25;
+/// The most transactions of an order that are forced to disk.
+const COMMITS: usize = 6;
+
+/// What was logged of one connection of the service: each statement with the transaction it ran in, 0 before it wrote anything.
+fn statements(log: &str) -> Vec<(u32, u64, String)> {
+    log.lines()
+        .filter_map(|line| {
+            let (prefix, rest) = line.split_once("LOG:  ")?;
+            // A prepared statement is logged as `execute s1: ...`, a simple one as `statement: ...`.
+            let text = rest
+                .strip_prefix("statement: ")
+                .or_else(|| rest.strip_prefix("execute ")?.split_once(": ").map(|(_, text)| text))?;
+            let mut words = prefix.split_whitespace().rev();
+            let transaction = words.next()?.parse().ok()?;
+            let process = words.next()?.parse().ok()?;
+            let application = words.next().unwrap_or_default();
+            (application != "test").then(|| (process, transaction, text.trim().to_owned()))
+        })
+        .collect()
+}
+
+/// Whether a statement begins or ends a transaction.
+fn is_frame(statement: &str) -> bool {
+    ["BEGIN", "COMMIT", "ROLLBACK"].iter().any(|word| statement.to_ascii_uppercase().starts_with(word))
+}
+
+/// Counts statements and durable commits, without the statements that run when nothing is asked for.
+fn count(statements: &[(u32, u64, String)], idle: &BTreeSet<String>) -> (usize, usize) {
+    let (mut counted, mut commits) = (0, 0);
+    let mut open: BTreeMap<u32, bool> = BTreeMap::new();
+    for (process, transaction, text) in statements {
+        let upper = text.to_ascii_uppercase();
+        if upper.starts_with("BEGIN") {
+            open.insert(*process, true);
+            // One that is grouped takes its lock with the same words.
+        } else if upper.starts_with("COMMIT") {
+            open.insert(*process, false);
+            commits += usize::from(*transaction != 0);
+        } else if upper.starts_with("ROLLBACK") {
+            open.insert(*process, false);
+        } else if !idle.contains(text) {
+            counted += 1;
+            let writes = ["INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|word| upper.starts_with(word));
+            // The table of used nonces is not logged: what only writes to it is not forced to disk.
+            let durable = !upper.contains("ACME_USED_NONCES");
+            if writes && durable && open.get(process) != Some(&true) {
+                commits += 1;
+            }
+        }
+    }
+    (counted, commits)
+}
+
+#[test]
+fn an_order_stays_within_its_budget_of_statements_and_commits() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = Server::start();
+    let url = runtime.block_on(server.create_database());
+    let http_01 = Http01::start();
+    let service = Service::start_with(
+        Database::Sqlite,
+        &[
+            ("CHANCERY__DATABASE__URL", &url),
+            ("CHANCERY__ACME__HTTP_01_PORT", &http_01.port().to_string()),
+            ("CHANCERY__ACME__ALLOWED_ADDRESSES", "[\"127.0.0.0/8\"]"),
+        ],
+    );
+    let (database, connection) = runtime
+        .block_on(tokio_postgres::connect(&format!("{url}&application_name=test"), tokio_postgres::NoTls))
+        .unwrap();
+    let driver = runtime.spawn(connection);
+
+    // Each order has an account of its own, so that none reuses the proof of another.
+    let order = |client: &AcmeClient| {
+        let order = client.new_order(&["127.0.0.1"]);
+        let authorization = client.authorizations(&order).remove(0);
+        let challenge = challenge(&authorization, "http-01");
+        let token = challenge["token"].as_str().unwrap();
+        http_01.put(token, &client.key().authorize(token));
+        client.respond(&challenge);
+        // Asked of the database, so that the service is asked once, however long it takes.
+        for _ in 0..600 {
+            let valid = "SELECT status = 1 FROM acme_authorizations WHERE token = $1";
+            let row = runtime.block_on(database.query_one(valid, &[&token])).unwrap();
+            if row.get::<_, bool>(0) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        client.poll(order.body["authorizations"][0].as_str().unwrap(), "valid");
+        let finalized = client.finalization(&order, &Csr::new().ip(&[127, 0, 0, 1]).der()).expect(200).json();
+        client.fetch(finalized["certificate"].as_str().unwrap()).expect(200);
+    };
+    let clients: Vec<AcmeClient> = (0..=ORDERS)
+        .map(|_| {
+            let mut client = AcmeClient::new(&service);
+            client.register_with(&json!({"termsOfServiceAgreed": true}));
+            client
+        })
+        .collect();
+    // The first one prepares statements and connections.
+    order(&clients[0]);
+
+    runtime.block_on(server.log_statements());
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let quiet = server.log();
+    let idle: BTreeSet<String> =
+        statements(&quiet).into_iter().map(|(_, _, text)| text).filter(|text| !is_frame(text)).collect();
+    assert!(!idle.is_empty(), "the log holds what the jobs ask for");
+    for client in &clients[1..] {
+        order(client);
+    }
+    let log = server.log();
+    let logged = statements(&log[quiet.len()..]);
+    let (counted, commits) = count(&logged, &idle);
+    driver.abort();
+    let listing = || logged.iter().map(|(_, _, text)| text.as_str()).collect::<Vec<_>>().join("\n");
+    assert!(
+        counted >= ORDERS * 8 && commits >= ORDERS * 3,
+        "statements are not all seen: {counted}, {commits}\n{}",
+        listing()
+    );
+    println!("{ORDERS} orders cost {counted} statements and {commits} commits");
+    assert!(counted <= ORDERS * STATEMENTS, "{counted} statements for {ORDERS} orders\n{}", listing());
+    assert!(commits <= ORDERS * COMMITS, "{commits} commits for {ORDERS} orders\n{}", listing());
+}

@@ -1,0 +1,5 @@
+//! Runs `targets::acme_bodies`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| chancery_fuzz::run("acme_bodies", data));

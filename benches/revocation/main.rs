@@ -16,7 +16,7 @@
 mod load;
 mod process;
 #[path = "../../tests/it/support/mod.rs"]
-#[allow(dead_code, clippy::print_stderr, reason = "made for the tests, which use more of it")]
+#[allow(dead_code, unused_imports, clippy::print_stderr, reason = "made for the tests, which use more of it")]
 mod support;
 
 use std::time::{Duration, Instant};

@@ -199,7 +199,8 @@ fn an_account_gets_another_key_and_keeps_what_it_has() {
         assert_eq!(client.read(&url), before);
         assert_eq!(client.read(&order.url)["status"], "pending");
         assert_eq!(client.authorizations(&order)[0]["status"], "pending");
-        let refused = client.fetch(&url).signed_by(&old).header("alg", json!("ES256")).refused(400, "malformed");
+        let refused =
+            client.fetch(&url).signed_by(&old).header("alg", json!("ES256")).refused(400, "badSignatureAlgorithm");
         assert!(!refused.to_string().contains("384") && !refused.to_string().contains("ecdsa"), "{refused}");
         // The old key has no account any more, and may have another.
         let mut other = client.with_key(old);

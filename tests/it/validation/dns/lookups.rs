@@ -37,8 +37,8 @@ fn each_way_of_failing_is_told_apart() {
     let asked = server.address().to_string();
     server.add_address("here.internal", [192, 0, 2, 1]);
     server.add_txt("below.between.internal", "x");
-    assert_failure(txt(&server, "gone.internal"), "dns", &["`gone.internal` does not exist (NXDOMAIN", "TXT", &asked]);
-    assert_failure(txt(&server, "here.internal"), "dns", &["`here.internal` has no TXT record", &asked]);
+    assert_failure(txt(&server, "gone.internal"), "dns", &["`gone.internal` does not exist (NXDOMAIN", "TXT"]);
+    assert_failure(txt(&server, "here.internal"), "dns", &["`here.internal` has no TXT record"]);
     assert_failure(txt(&server, "between.internal"), "dns", &["`between.internal` has no TXT record"]);
     for (code, said) in [
         (ResponseCode::ServFail, "answered SERVFAIL"),
@@ -46,12 +46,14 @@ fn each_way_of_failing_is_told_apart() {
         (ResponseCode::NotAuth, "answered with the error 9"),
     ] {
         server.fail("here.internal", Fault::Code(code));
-        assert_failure(txt(&server, "here.internal"), "dns", &["the TXT records of `here.internal`", &asked, said]);
+        assert_failure(txt(&server, "here.internal"), "dns", &["the TXT records of `here.internal`", said]);
+        // Which servers the operator asks is told to nobody who asks for a certificate.
+        assert!(!txt(&server, "here.internal").unwrap_err().detail.contains(&asked), "{said}");
     }
     server.fail("here.internal", Fault::Garbage);
-    assert_failure(txt(&server, "here.internal"), "dns", &[&asked, "no answer to the question"]);
+    assert_failure(txt(&server, "here.internal"), "dns", &["no answer to the question"]);
     server.fail("here.internal", Fault::AlwaysTruncated);
-    assert_failure(txt(&server, "here.internal"), "dns", &[&asked, "cut its answer short over TCP"]);
+    assert_failure(txt(&server, "here.internal"), "dns", &["cut its answer short over TCP"]);
 }
 
 #[test]
@@ -62,21 +64,17 @@ fn silence_ends_in_time_and_is_asked_again() {
         let before = server.asked("quiet.internal").len();
         let resolver = resolver_with(impatient(vec![server.address()]));
         let outcome = RUNTIME.block_on(resolver.txt("quiet.internal"));
-        assert_failure(
-            outcome,
-            "dns",
-            &["`quiet.internal`", &server.address().to_string(), "did not answer within 300ms"],
-        );
+        assert_failure(outcome, "dns", &["`quiet.internal`", "did not answer within 300ms"]);
         assert!(server.asked("quiet.internal").len() - before >= 2, "asked once only: {fault:?}");
     }
 }
 
 #[test]
-fn a_server_that_nothing_can_be_sent_to_is_named() {
+fn a_server_that_nothing_can_be_sent_to_is_told_apart() {
     // No datagram goes to port 0.
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let said = format!("{nowhere} could not be reached");
-    assert_failure(txt_from(&[nowhere], "a.internal"), "dns", &["the TXT records of `a.internal`", &said]);
+    let said = ["the TXT records of `a.internal`", "a DNS server could not be reached"];
+    assert_failure(txt_from(&[nowhere], "a.internal"), "dns", &said);
     let server = DnsServer::start();
     server.add_txt("a.internal", "found");
     assert_eq!(txt_from(&[nowhere, server.address()], "a.internal").unwrap(), ["found"]);
@@ -100,11 +98,10 @@ fn the_next_server_is_asked_when_one_fails() {
     let resolver = resolver_with(ResolverSettings { timeout: Duration::from_secs(2), ..impatient(servers.to_vec()) });
     assert_eq!(RUNTIME.block_on(resolver.txt("a.internal")).unwrap(), ["found"]);
 
-    // All of them failed: each is named with what it said.
+    // All of them failed: what each said is told.
     broken.fail("a.internal", Fault::Code(ResponseCode::ServFail));
     healthy.fail("a.internal", Fault::Code(ResponseCode::Refused));
-    let (one, other) = (format!("{} answered SERVFAIL", servers[0]), format!("{} answered REFUSED", servers[1]));
-    assert_failure(txt_from(&servers, "a.internal"), "dns", &[&one, &other]);
+    assert_failure(txt_from(&servers, "a.internal"), "dns", &["answered SERVFAIL", "answered REFUSED"]);
 }
 
 #[test]

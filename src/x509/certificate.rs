@@ -72,6 +72,16 @@ impl CertificateTemplate<'_> {
     }
 }
 
+impl CertificateTemplate<'_> {
+    /// Returns the certificate that this template became, as parsing its DER would, without reading it again.
+    ///
+    /// # Errors
+    /// `Internal` when an extension does not decode.
+    pub fn certificate(&self, der: Vec<u8>) -> Result<Certificate> {
+        parse::built(self, der)
+    }
+}
+
 /// Joins to-be-signed bytes and their signature to the DER of a signed object: a certificate or a CRL.
 #[must_use]
 pub fn assemble(to_be_signed: &[u8], algorithm: SignatureAlgorithm, signature: &[u8]) -> Vec<u8> {
@@ -330,6 +340,25 @@ mod tests {
         assert!(root.certificate.is_self_signed());
         assert!(!leaf.is_self_signed());
         leaf.verify_issued_by(&root.certificate).unwrap();
+    }
+
+    #[test]
+    fn the_certificate_of_a_template_is_the_one_that_is_parsed() {
+        let root = Authority::root("Root");
+        for parsed in [root.leaf("a.example"), root.certificate.clone()] {
+            let template = CertificateTemplate {
+                serial: &parsed.serial,
+                signature_algorithm: parsed.signature_algorithm().unwrap(),
+                issuer: &parsed.issuer,
+                not_before: parsed.not_before,
+                not_after: parsed.not_after,
+                subject: &parsed.subject,
+                public_key: &parsed.public_key,
+                extensions: parsed.extensions(),
+            };
+            let built = template.certificate(parsed.as_der().to_vec()).unwrap();
+            assert_eq!(format!("{built:?}"), format!("{parsed:?}"));
+        }
     }
 
     #[test]

@@ -4,12 +4,12 @@ use x509_parser::certificate::X509CertificateParser;
 use x509_parser::nom::Parser;
 use x509_parser::x509::X509Version;
 
-use super::{Certificate, PolicyRules, Signed};
+use super::{Certificate, CertificateTemplate, PolicyRules, Signed};
 use crate::error::{Error, Result};
 use crate::x509::decoding::{self, shape};
 use crate::x509::encoding;
 use crate::x509::extension::{self, Extension, decode, oids};
-use crate::x509::{DistinguishedName, NameConstraints, PublicKey, SerialNumber};
+use crate::x509::{DistinguishedName, NameConstraints, PublicKey, SerialNumber, Timestamp};
 
 const WHAT: &str = "certificate";
 
@@ -45,8 +45,43 @@ pub(super) fn certificate(der: &[u8]) -> Result<Certificate> {
     let public_key = PublicKey::from_parsed(&parsed.subject_pki)?;
     let extensions = Extension::from_parsed(parsed.extensions())?;
 
+    with_extensions(
+        Fields { der: der.to_vec(), version, serial, issuer, subject, not_before, not_after, public_key },
+        extensions,
+    )
+}
+
+/// Returns the certificate that a template became.
+pub(super) fn built(template: &CertificateTemplate<'_>, der: Vec<u8>) -> Result<Certificate> {
+    let fields = Fields {
+        der,
+        version: 3,
+        serial: template.serial.clone(),
+        issuer: template.issuer.clone(),
+        subject: template.subject.clone(),
+        not_before: template.not_before,
+        not_after: template.not_after,
+        public_key: template.public_key.clone(),
+    };
+    with_extensions(fields, template.extensions.to_vec())
+}
+
+/// What a certificate has without its extensions.
+struct Fields {
+    der: Vec<u8>,
+    version: u8,
+    serial: SerialNumber,
+    issuer: DistinguishedName,
+    subject: DistinguishedName,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    public_key: PublicKey,
+}
+
+fn with_extensions(fields: Fields, extensions: Vec<Extension>) -> Result<Certificate> {
+    let Fields { der, version, serial, issuer, subject, not_before, not_after, public_key } = fields;
     let mut certificate = Certificate {
-        der: der.to_vec(),
+        der,
         version,
         serial,
         issuer,

@@ -117,22 +117,22 @@ impl AttributeType {
     #[must_use]
     pub const fn oid(self) -> ObjectIdentifier {
         match self {
-            Self::Country => ObjectIdentifier::new_unwrap("2.5.4.6"),
-            Self::State => ObjectIdentifier::new_unwrap("2.5.4.8"),
-            Self::Locality => ObjectIdentifier::new_unwrap("2.5.4.7"),
-            Self::StreetAddress => ObjectIdentifier::new_unwrap("2.5.4.9"),
-            Self::PostalCode => ObjectIdentifier::new_unwrap("2.5.4.17"),
-            Self::Organization => ObjectIdentifier::new_unwrap("2.5.4.10"),
-            Self::OrganizationalUnit => ObjectIdentifier::new_unwrap("2.5.4.11"),
-            Self::CommonName => ObjectIdentifier::new_unwrap("2.5.4.3"),
-            Self::SerialNumber => ObjectIdentifier::new_unwrap("2.5.4.5"),
-            Self::GivenName => ObjectIdentifier::new_unwrap("2.5.4.42"),
-            Self::Surname => ObjectIdentifier::new_unwrap("2.5.4.4"),
-            Self::Title => ObjectIdentifier::new_unwrap("2.5.4.12"),
-            Self::DomainComponent => ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.25"),
-            Self::UserId => ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1"),
-            Self::EmailAddress => ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1"),
-            Self::OrganizationIdentifier => ObjectIdentifier::new_unwrap("2.5.4.97"),
+            Self::Country => const { ObjectIdentifier::new_unwrap("2.5.4.6") },
+            Self::State => const { ObjectIdentifier::new_unwrap("2.5.4.8") },
+            Self::Locality => const { ObjectIdentifier::new_unwrap("2.5.4.7") },
+            Self::StreetAddress => const { ObjectIdentifier::new_unwrap("2.5.4.9") },
+            Self::PostalCode => const { ObjectIdentifier::new_unwrap("2.5.4.17") },
+            Self::Organization => const { ObjectIdentifier::new_unwrap("2.5.4.10") },
+            Self::OrganizationalUnit => const { ObjectIdentifier::new_unwrap("2.5.4.11") },
+            Self::CommonName => const { ObjectIdentifier::new_unwrap("2.5.4.3") },
+            Self::SerialNumber => const { ObjectIdentifier::new_unwrap("2.5.4.5") },
+            Self::GivenName => const { ObjectIdentifier::new_unwrap("2.5.4.42") },
+            Self::Surname => const { ObjectIdentifier::new_unwrap("2.5.4.4") },
+            Self::Title => const { ObjectIdentifier::new_unwrap("2.5.4.12") },
+            Self::DomainComponent => const { ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.25") },
+            Self::UserId => const { ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1") },
+            Self::EmailAddress => const { ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1") },
+            Self::OrganizationIdentifier => const { ObjectIdentifier::new_unwrap("2.5.4.97") },
         }
     }
 

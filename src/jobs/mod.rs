@@ -35,6 +35,10 @@ const AWAY_KEYS: Duration = Duration::from_secs(2);
 const DEVICE_KEYS: Duration = Duration::from_secs(30);
 /// How often the keys of token issuers are looked at; each has a refresh time of its own.
 const TOKEN_KEYS: Duration = Duration::from_secs(10);
+/// How often certificates are counted: a minute or two of their issue; what is not counted yet is counted when statistics are asked for.
+const COUNTS: Duration = Duration::from_secs(30);
+/// The most transactions of one round of counting; a long one would keep the end of the service waiting.
+const COUNT_BATCHES: usize = 2500;
 /// How often rows that have served their time are deleted.
 const CLEAN_UP: Duration = Duration::from_secs(600);
 
@@ -101,6 +105,11 @@ impl Jobs {
             }
         }));
         let ca = Arc::clone(&self.ca);
+        jobs.spawn(every("counts", COUNTS, stop.clone(), move || {
+            let ca = Arc::clone(&ca);
+            async move { count(&ca).await }
+        }));
+        let ca = Arc::clone(&self.ca);
         jobs.spawn(every("clean_up", CLEAN_UP, stop.clone(), move || {
             let ca = Arc::clone(&ca);
             async move {
@@ -140,6 +149,16 @@ impl Jobs {
         }
         Ok(())
     }
+}
+
+/// Counts what was issued since the last time.
+async fn count(ca: &CertificateAuthority) -> Result<()> {
+    for _batch in 0..COUNT_BATCHES {
+        if !ca.storage().count_certificates(ca.clock().now()).await? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Publishes CRLs: `delay` after a revocation made here, so that several share one, and for those of other replicas and CRLs that grow

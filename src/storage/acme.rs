@@ -10,7 +10,7 @@ use async_trait::async_trait;
 pub use accounts::*;
 pub use orders::*;
 
-use super::{AuditEvent, CertificateRecord, IdempotencyClaim, Recorded};
+use super::{AuditEvent, CertificateRecord, IdempotencyClaim, Page, Recorded};
 use crate::error::Result;
 use crate::policy::acme::Identifier;
 use crate::signer::sealing::Sealed;
@@ -91,7 +91,7 @@ pub trait AcmeStorage: Send + Sync + std::fmt::Debug {
         filter: &AcmeAccountFilter,
         before: Option<i64>,
         limit: u16,
-    ) -> Result<Vec<AcmeAccountRecord>>;
+    ) -> Result<Page<AcmeAccountRecord>>;
 
     /// Changes a valid account; answers it, or `None` when there is none that is valid (or, with a binding, none that has none yet and whose
     /// key may still be used).
@@ -163,7 +163,7 @@ pub trait AcmeStorage: Send + Sync + std::fmt::Debug {
         filter: &AcmeOrderFilter,
         before: Option<i64>,
         limit: u16,
-    ) -> Result<Vec<(AcmeOrderRecord, Vec<AcmeAuthorizationRecord>)>>;
+    ) -> Result<Page<(AcmeOrderRecord, Vec<AcmeAuthorizationRecord>)>>;
 
     /// Makes an order that is pending or processing invalid; answers whether it was.
     async fn fail_acme_order(&self, id: i64, error: &AcmeProblem) -> Result<bool>;

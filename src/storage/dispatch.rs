@@ -14,7 +14,7 @@ use crate::storage::{
     ChangedCertificate, CrlCounters, CrlRecord, CrlSummary, IdempotencyAnswer, IdempotencyClaim, IdempotencyResult,
     ImportedCertificate, ImportedRevocation, Issuance, IssuerChange, IssuerRecord, KeyLocation, KeyRecord,
     KeyRevocation, KeyRevoked, NewIssuer, NewIssuerCertificate, NewOcspResponder, NewProfileVersion, NewToken,
-    OcspResponderRecord, PageRequest, PoolStatus, ProfilePut, ProfileRecord, Recorded, RevokedCertificate,
+    OcspResponderRecord, Page, PageRequest, PoolStatus, ProfilePut, ProfileRecord, Recorded, RevokedCertificate,
     RevokedSerial, SealedSecret, SecretOwner, SerialStatus, StateChange, StateChanged, Statistics, Storage,
     StoredAuditEvent, TokenRecord,
 };
@@ -42,13 +42,17 @@ impl Storage for Database {
             .await
     }
 
-    async fn certificates(&self, filter: &CertificateFilter, page: PageRequest) -> Result<Vec<CertificateRecord>> {
+    async fn certificates(&self, filter: &CertificateFilter, page: PageRequest) -> Result<Page<CertificateRecord>> {
         let filter = filter.clone();
         self.read(move |connection| queries::search::certificates(connection, filter, page).boxed()).await
     }
 
     async fn statistics(&self, now: Timestamp) -> Result<Statistics> {
         self.read(move |connection| queries::statistics::statistics(connection, now).boxed()).await
+    }
+
+    async fn count_certificates(&self, now: Timestamp) -> Result<bool> {
+        self.write(move |connection| queries::counts::advance(connection, now).boxed()).await
     }
 
     async fn change_state(&self, change: StateChange, audit: AuditEvent) -> Result<StateChanged> {
@@ -278,7 +282,7 @@ impl Storage for Database {
         filter: &AuditFilter,
         before: Option<i64>,
         limit: u16,
-    ) -> Result<Vec<StoredAuditEvent>> {
+    ) -> Result<Page<StoredAuditEvent>> {
         let filter = filter.clone();
         self.read(move |connection| queries::audit::list(connection, filter, before, limit).boxed()).await
     }

@@ -123,7 +123,7 @@ impl AcmeStorage for Database {
         filter: &AcmeAccountFilter,
         before: Option<i64>,
         limit: u16,
-    ) -> Result<Vec<AcmeAccountRecord>> {
+    ) -> Result<Page<AcmeAccountRecord>> {
         let filter = filter.clone();
         self.read(move |connection| queries::acme::accounts::list(connection, filter, before, limit).boxed()).await
     }
@@ -223,9 +223,9 @@ impl AcmeStorage for Database {
         filter: &AcmeOrderFilter,
         before: Option<i64>,
         limit: u16,
-    ) -> Result<Vec<(AcmeOrderRecord, Vec<AcmeAuthorizationRecord>)>> {
+    ) -> Result<Page<(AcmeOrderRecord, Vec<AcmeAuthorizationRecord>)>> {
         let filter = filter.clone();
-        self.read(move |connection| queries::acme::orders::list(connection, filter, before, limit).boxed()).await
+        self.read(move |connection| queries::acme::order_listing::list(connection, filter, before, limit).boxed()).await
     }
 
     async fn fail_acme_order(&self, id: i64, error: &AcmeProblem) -> Result<bool> {
@@ -314,17 +314,7 @@ impl AcmeStorage for Database {
     }
 
     async fn finish_validation(&self, result: ValidationResult) -> Result<bool> {
-        self.write_or_undo(move |connection| {
-            async move {
-                // What it was charged to is given back when the result is not written.
-                Ok(match queries::acme::authorizations::finish(connection, result).await? {
-                    true => Ending::Commit(true),
-                    false => Ending::Undo(false),
-                })
-            }
-            .boxed()
-        })
-        .await
+        self.write_or_undo(move |connection| queries::acme::authorizations::finish(connection, result).boxed()).await
     }
 
     async fn release_acme_leases(&self, holder: &str) -> Result<()> {

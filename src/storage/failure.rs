@@ -32,9 +32,14 @@ pub(super) fn closed() -> Error {
     Error::new(ErrorKind::Unavailable, "the service is stopping").with_retry_after(RETRY_AFTER_SECONDS)
 }
 
-/// Makes the error for more waiting writes than the queue holds.
+/// Makes the error for who waited too long for a connection or for a turn to be written. Nothing was written.
 pub(super) fn overloaded() -> Error {
-    Error::new(ErrorKind::Unavailable, "too many writes wait for the database").with_retry_after(1)
+    metrics::counter!("chancery_requests_shed_total", "work" => "any", "reason" => "database").increment(1);
+    Error::new(
+        ErrorKind::Unavailable,
+        "the database is too slow for all that waits for it; nothing was done, try again later",
+    )
+    .with_retry_after(1)
 }
 
 /// Makes the error for a row that somebody else wrote between our look and our write, such as a second active generation of an issuer.

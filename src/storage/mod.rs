@@ -14,6 +14,7 @@ mod names;
 mod ocsp;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod row_numbers;
 mod rows;
 mod schema;
 #[cfg(feature = "sqlite")]
@@ -23,6 +24,7 @@ mod values;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,6 +53,24 @@ pub struct DatabaseOptions {
     pub statement_timeout: Duration,
     /// The longest a connection may take to open.
     pub connect_timeout: Duration,
+    /// The longest that an operation waits for a connection, or for its turn to be written.
+    pub maximum_wait: Duration,
+}
+
+/// Counts a caller as waiting for as long as it lives.
+struct WaitingCaller<'a>(&'a AtomicUsize);
+
+impl<'a> WaitingCaller<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for WaitingCaller<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What the CA keeps, and how.
@@ -73,11 +93,14 @@ pub trait Storage: AcmeStorage + Send + Sync + std::fmt::Debug {
     /// Finds the certificates with a serial number by issuer row: one, unless CAs were imported that gave it too; at most 100.
     async fn certificates_by_serial(&self, serial: &SerialNumber) -> Result<Vec<CertificateRecord>>;
 
-    /// Lists certificates.
-    async fn certificates(&self, filter: &CertificateFilter, page: PageRequest) -> Result<Vec<CertificateRecord>>;
+    /// Lists certificates. A page looks at a bounded number of rows, so that it may have fewer than were asked for.
+    async fn certificates(&self, filter: &CertificateFilter, page: PageRequest) -> Result<Page<CertificateRecord>>;
 
-    /// Counts over the inventory.
+    /// Counts over the inventory, from what [`Self::count_certificates`] has counted and what came since.
     async fn statistics(&self, now: Timestamp) -> Result<Statistics>;
+
+    /// Counts certificates that were issued since the last time; answers whether more are left than one transaction counts.
+    async fn count_certificates(&self, now: Timestamp) -> Result<bool>;
 
     // ---- revocation
 
@@ -267,13 +290,13 @@ pub trait Storage: AcmeStorage + Send + Sync + std::fmt::Debug {
     /// Writes an event on its own (a refusal), in a commit shared with others that wait.
     async fn record_audit(&self, event: AuditEvent) -> Result<()>;
 
-    /// Lists events, newest first, at most `limit` before row `before`.
+    /// Lists events, newest first, at most `limit` before row `before`. A page looks at a bounded number of rows.
     async fn audit_events(
         &self,
         filter: &AuditFilter,
         before: Option<i64>,
         limit: u16,
-    ) -> Result<Vec<StoredAuditEvent>>;
+    ) -> Result<Page<StoredAuditEvent>>;
 
     /// Checks every link of every chain over the stored bytes.
     async fn verify_audit(&self) -> Result<AuditVerification>;

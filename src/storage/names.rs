@@ -1,6 +1,6 @@
 //! Search keys of subject alternative names. A DNS name is kept with its labels reversed, so that a suffix search is a range scan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::x509::{NameType, SubjectAltName};
 
@@ -23,6 +23,11 @@ pub(super) fn search_key(name: &SubjectAltName) -> String {
         SubjectAltName::Dns(dns) => dns_key(dns.as_str()),
         SubjectAltName::Ip(_) | SubjectAltName::Uri(_) | SubjectAltName::Email(_) => plain_key(&name.value()),
     }
+}
+
+/// Returns the types and search keys of names, each once.
+pub(super) fn search_keys(names: &[SubjectAltName]) -> BTreeSet<(i16, String)> {
+    names.iter().map(|name| (type_code(name.name_type()), search_key(name))).collect()
 }
 
 /// Returns the search key of a DNS name in normal form: `www.example.com` becomes `com.example.www`.

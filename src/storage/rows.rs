@@ -5,7 +5,7 @@
 pub(super) mod acme;
 mod configuration;
 
-use diesel::prelude::{Insertable, Queryable, Selectable};
+use diesel::prelude::{Insertable, Queryable, QueryableByName, Selectable};
 use diesel::query_builder::AsChangeset;
 
 pub(super) use self::configuration::{
@@ -17,7 +17,7 @@ use super::schema::{audit_chains, audit_events, certificates, idempotency_keys, 
 use super::{
     CertificateRecord, CertificateState, ChangedCertificate, CrlSummary, IdempotencyAnswer, IdempotencyClaim,
     IdempotencyResult, NewCertificate, RevocationRecord, RevokedCertificate, RevokedSerial, Source, StoredAuditEvent,
-    names,
+    names, row_numbers,
 };
 use crate::error::{Error, Result};
 use crate::signer::sealing::Sealed;
@@ -65,6 +65,7 @@ fn sealed(key_id: Option<String>, ciphertext: Option<Vec<u8>>) -> Option<Sealed>
 #[derive(Debug, Insertable)]
 #[diesel(table_name = certificates, treat_none_as_default_value = false)]
 pub(super) struct NewCertificateRow<'a> {
+    pub(super) id: i64,
     pub(super) serial: &'a [u8],
     pub(super) issuer_id: i32,
     pub(super) profile: &'a str,
@@ -84,8 +85,9 @@ pub(super) struct NewCertificateRow<'a> {
 }
 
 impl<'a> NewCertificateRow<'a> {
-    pub(super) fn new(certificate: &'a NewCertificate, issuer_id: i32) -> Result<Self> {
+    pub(super) fn new(id: i64, certificate: &'a NewCertificate, issuer_id: i32) -> Result<Self> {
         Ok(Self {
+            id,
             serial: certificate.serial.as_bytes(),
             issuer_id,
             profile: &certificate.profile,
@@ -106,8 +108,15 @@ impl<'a> NewCertificateRow<'a> {
     }
 }
 
+/// The columns of a certificate as read.
+pub(super) const CERTIFICATE_COLUMNS: &str = "certificates.id, certificates.serial, certificates.issuer_id, certificates.profile, certificates.profile_version, \
+    certificates.requester, certificates.source, certificates.subject, certificates.key_algorithm, certificates.spki_sha256, \
+    certificates.fingerprint_sha256, certificates.not_before, certificates.not_after, certificates.issued_at, \
+    certificates.labels, certificates.state, certificates.revoked_at, certificates.revocation_reason, \
+    certificates.invalidity_date, certificates.crl_shard, certificates.der";
+
 /// A certificate as read.
-#[derive(Debug, Queryable, Selectable)]
+#[derive(Debug, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = certificates)]
 pub(super) struct CertificateRow {
     id: i64,
@@ -343,6 +352,7 @@ impl From<ChainRow> for ChainHead {
 #[derive(Debug, Insertable)]
 #[diesel(table_name = audit_events)]
 pub(super) struct NewAuditRow<'a> {
+    id: i64,
     chain: i32,
     sequence: i64,
     occurred_at: i64,
@@ -359,6 +369,7 @@ impl<'a> NewAuditRow<'a> {
     pub(super) fn link(event: &'a EncodedEvent, head: &mut ChainHead) -> Self {
         let (sequence, hash) = head.append(&event.bytes);
         Self {
+            id: row_numbers::event(event.columns.occurred_at, head.chain, sequence),
             chain: head.chain,
             sequence,
             occurred_at: event.columns.occurred_at,
@@ -372,8 +383,12 @@ impl<'a> NewAuditRow<'a> {
     }
 }
 
+/// The columns of an audit event as read.
+pub(super) const AUDIT_COLUMNS: &str = "audit_events.id, audit_events.chain, audit_events.sequence, audit_events.occurred_at, audit_events.actor, \
+    audit_events.action, audit_events.outcome, audit_events.object, audit_events.bytes, audit_events.hash";
+
 /// An audit event as read.
-#[derive(Debug, Queryable, Selectable)]
+#[derive(Debug, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = audit_events)]
 pub(super) struct AuditRow {
     pub(super) id: i64,

@@ -451,9 +451,21 @@ pub struct PageRequest {
 /// A count under a key.
 pub type Counts = BTreeMap<String, i64>;
 
+/// A page of a listing. It may have fewer items than were asked for, or none, though another one follows: a page looks at a bounded number of
+/// rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// The place behind which the next page begins, sort value and row; `None` when this is the last.
+    pub next: Option<(i64, i64)>,
+}
+
 /// Counts over the inventory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
+    /// The second up to which issuance is counted, when it does not reach to the moment that was asked for.
+    pub counted_until: Option<i64>,
     /// By status (`valid`, `on_hold`, `revoked`, `expired`).
     pub by_status: Counts,
     /// By profile.

@@ -162,6 +162,8 @@ pub struct AcmeOrderRecord {
 /// Which orders to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AcmeOrderFilter {
+    /// Only rows of this number or greater: what is asked of the time of creation, when the caller numbered rows by it.
+    pub from_row: Option<i64>,
     /// Only of this account.
     pub account_id: Option<i64>,
     /// Only with this stored status.

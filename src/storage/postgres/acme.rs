@@ -24,13 +24,16 @@ pub(super) const FOR_SHARE: &str = " FOR SHARE";
 pub(super) const FOR_UPDATE: &str = " FOR UPDATE";
 /// Locks rows that are read, but for those that others have locked.
 pub(super) const FOR_UPDATE_SKIP_LOCKED: &str = " FOR UPDATE SKIP LOCKED";
+/// Joins the authorizations of links by their numbers, one by one: a plan made while the tables were empty would otherwise read all of them.
+pub(super) const JOIN_AUTHORIZATIONS: &str = "CROSS JOIN LATERAL (SELECT * FROM acme_authorizations AS one \
+    WHERE one.id = acme_order_authorizations.authorization_id OFFSET 0) AS acme_authorizations";
 /// What makes of a list the rows of a sub-select of one column.
 pub(super) const IN_TEXTS: &str = "= ANY(?)";
 /// The same for numbers.
 pub(super) const IN_NUMBERS: &str = "= ANY(?)";
 
 /// A list as one value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum List {
     Bools(Vec<bool>),
     SmallInts(Vec<i16>),

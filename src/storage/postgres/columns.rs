@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::storage::audit_chain::{ChainHead, EncodedEvent};
 use crate::storage::rows::acme::order_status_code;
 use crate::storage::rows::{IdempotencyRow, NewCertificateRow};
-use crate::storage::{NewCertificate, OrderCompletion, names};
+use crate::storage::{NewCertificate, OrderCompletion, names, row_numbers};
 
 /// Parameters of a statement.
 pub(super) type Parameters<'a> = Vec<&'a (dyn ToSql + Sync)>;
@@ -54,8 +54,8 @@ struct LabelColumns<'a> {
 impl<'a> CertificateColumns<'a> {
     /// Adds a certificate under a row.
     pub(super) fn push(&mut self, id: i64, certificate: &'a NewCertificate) -> Result<()> {
-        let row = NewCertificateRow::new(certificate, certificate.issuer_id)?;
-        self.id.push(id);
+        let row = NewCertificateRow::new(id, certificate, certificate.issuer_id)?;
+        self.id.push(row.id);
         self.serial.push(row.serial);
         self.issuer_id.push(row.issuer_id);
         self.profile.push(row.profile);
@@ -121,6 +121,7 @@ impl<'a> CertificateColumns<'a> {
 #[derive(Debug)]
 pub(super) struct EventColumns<'a> {
     pub(super) head: ChainHead,
+    id: Vec<i64>,
     sequence: Vec<i64>,
     occurred_at: Vec<i64>,
     actor: Vec<&'a str>,
@@ -136,6 +137,7 @@ impl<'a> EventColumns<'a> {
     pub(super) fn new(head: ChainHead) -> Self {
         Self {
             head,
+            id: Vec::new(),
             sequence: Vec::new(),
             occurred_at: Vec::new(),
             actor: Vec::new(),
@@ -150,6 +152,7 @@ impl<'a> EventColumns<'a> {
     /// Links an event.
     pub(super) fn push(&mut self, event: &'a EncodedEvent) {
         let (sequence, hash) = self.head.append(&event.bytes);
+        self.id.push(row_numbers::event(event.columns.occurred_at, self.head.chain, sequence));
         self.sequence.push(sequence);
         self.occurred_at.push(event.columns.occurred_at);
         self.actor.push(&event.columns.actor);
@@ -165,6 +168,7 @@ impl<'a> EventColumns<'a> {
         (!self.sequence.is_empty()).then(|| -> Parameters<'_> {
             vec![
                 &self.head.chain,
+                &self.id,
                 &self.sequence,
                 &self.occurred_at,
                 &self.actor,

@@ -17,7 +17,12 @@ use crate::storage::{DatabaseOptions, failure};
 /// How long an idle peer may be silent before it is probed, and how long sent octets may stay unacknowledged.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Makes connections, all alike.
+/// Rows are looked up by their keys, one walk over an index after the other, and no table is ever read: a plan that was made while it was small, or
+/// on what the server believes of it, must not do so. Migrations go without.
+const PLAN_SETTINGS: &str =
+    "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+
+/// Makes connections, all alike but for the plans of migrations.
 pub(super) struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
@@ -83,7 +88,7 @@ impl Connector {
         })
     }
 
-    /// Connects, and drives the connection on a task that ends with it.
+    /// Connects for a writer, and drives the connection on a task that ends with it.
     pub(super) async fn client(&self) -> Result<(Client, JoinHandle<()>)> {
         let connecting = async {
             let (client, connection) = self.config.connect(self.tls.clone()).await?;
@@ -93,10 +98,21 @@ impl Connector {
                 }
             });
             client.batch_execute(&self.settings).await?;
+            client.batch_execute(PLAN_SETTINGS).await?;
             Ok::<_, tokio_postgres::Error>((client, driver))
         };
         match tokio::time::timeout(self.limit, connecting).await {
             Ok(connected) => connected.map_err(failure::unavailable),
+            Err(elapsed) => Err(failure::unavailable(elapsed)),
+        }
+    }
+
+    /// Connects for the pool.
+    pub(super) async fn pooled(&self) -> Result<AsyncPgConnection> {
+        let mut connection = self.diesel().await?;
+        let configured = diesel_async::SimpleAsyncConnection::batch_execute(&mut connection, PLAN_SETTINGS);
+        match tokio::time::timeout(self.limit, configured).await {
+            Ok(configured) => configured.map(|()| connection).map_err(failure::unavailable),
             Err(elapsed) => Err(failure::unavailable(elapsed)),
         }
     }

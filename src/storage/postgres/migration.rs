@@ -12,7 +12,7 @@ use crate::tasks;
 /// The session advisory lock of the migrations: `chancery` in ASCII, as a number.
 const LOCK: i64 = 0x6368_616e_6365_7279;
 /// How long a start waits for another replica that runs the migrations, and how long they may run.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 
 /// Runs the pending migrations, and returns their names.
 pub(in super::super) async fn migrate(options: &DatabaseOptions) -> Result<Vec<String>> {

@@ -1,4 +1,4 @@
-//! PostgreSQL: a pool for reading and single writes, and two writers with connections of their own for grouped commits.
+//! PostgreSQL: a pool for reading and single writes, and a few writers with connections of their own for grouped commits.
 //!
 //! An operation runs on a task of its own, so that it ends its transaction though its caller be gone.
 
@@ -12,12 +12,12 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfi
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::task::JoinHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::connect::Connector;
 use super::audit_chain::CHAINS;
-use super::group_commit::{Ending, Queue, Waiting, Write, answered};
-use super::{DatabaseOptions, PoolStatus, Recorded, failure};
+use super::group_commit::{Ending, Queue, Waiting, Write};
+use super::{DatabaseOptions, PoolStatus, Recorded, WaitingCaller, failure};
 use crate::error::{Error, ErrorKind, Result};
 
 mod acme;
@@ -48,17 +48,20 @@ type Backend = diesel::pg::Pg;
 
 /// The advisory lock of the block list: shared by those who issue, exclusive for those who block a key. `keyblock` in ASCII, as a number.
 const BLOCK_LIST_LOCK: i64 = 0x6b65_7962_6c6f_636b;
-/// How many writers commit groups: while one waits for the disk, the other fills its transaction.
-const WRITERS: usize = 2;
+/// How many writers commit groups: while one waits for the disk or the network, others fill their transactions.
+const WRITERS: usize = 4;
 /// How long a caller waits beyond the statement timeout.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An open PostgreSQL database.
 pub(super) struct Database {
     pool: Pool<Connection>,
+    /// As many as the pool has connections: to wait for one is another thing than to wait for a new one to open.
+    permits: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
     queue: Queue<Waiting>,
-    writers: Mutex<Vec<JoinHandle<()>>>,
+    /// Says when the writers have finished.
+    writers: Mutex<Option<oneshot::Receiver<()>>>,
     limits: Limits,
 }
 
@@ -67,6 +70,7 @@ pub(super) struct Database {
 struct Limits {
     connect: Duration,
     operation: Duration,
+    wait: Duration,
 }
 
 impl std::fmt::Debug for Database {
@@ -80,21 +84,21 @@ impl Database {
     pub(super) async fn open(options: &DatabaseOptions) -> Result<Self> {
         let connector = Arc::new(Connector::new(options)?);
         migration::run(&connector).await?;
-        let limits =
-            Limits { connect: options.connect_timeout, operation: options.statement_timeout.saturating_add(PATIENCE) };
-        let (queue, jobs) = Queue::new();
-        let jobs = Arc::new(tokio::sync::Mutex::new(jobs));
-        let writers = (0..WRITERS)
-            .map(|_| {
-                let writer = writer::Writer::new(Arc::clone(&connector), limits.operation);
-                tokio::spawn(writer.run(Arc::clone(&jobs)))
-            })
-            .collect();
+        let limits = Limits {
+            connect: options.connect_timeout,
+            operation: options.statement_timeout.saturating_add(PATIENCE),
+            wait: options.maximum_wait,
+        };
+        let (queue, jobs) = Queue::new(options.maximum_wait);
+        let entrance = writer::Entrance::new(jobs);
+        let writers = (0..WRITERS).map(|_| writer::Writer::new(Arc::clone(&connector), limits.operation)).collect();
+        let finished = writer::start(writers, entrance)?;
         Ok(Self {
             pool: pool(connector, options.connections.max(1))?,
+            permits: Arc::new(Semaphore::new(options.connections.max(1))),
             waiting: Arc::default(),
             queue,
-            writers: Mutex::new(writers),
+            writers: Mutex::new(Some(finished)),
             limits,
         })
     }
@@ -140,9 +144,11 @@ impl Database {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        let (pool, waiting, connect) = (self.pool.clone(), Arc::clone(&self.waiting), self.limits.connect);
+        let permit = self.turn().await?;
+        let (pool, connect) = (self.pool.clone(), self.limits.connect);
         let operation = async move {
-            let mut connection = acquire(&pool, &waiting, connect).await?;
+            let _permit = permit;
+            let mut connection = acquire(&pool, connect).await?;
             let outcome = match limit {
                 None => work(&mut connection).await,
                 Some(limit) => match tokio::time::timeout(limit, work(&mut connection)).await {
@@ -156,17 +162,32 @@ impl Database {
             };
             judged(&mut connection, outcome).await
         };
-        tokio::spawn(operation)
-            .await
-            .map_err(|error| Error::internal("a database operation did not finish").with_source(error))?
+        // In a box: a task of its own type for each operation made the program a megabyte larger.
+        let (answer, outcome) = oneshot::channel();
+        let task: BoxFuture<'static, ()> = async move { drop(answer.send(operation.await)) }.boxed();
+        tokio::spawn(task);
+        outcome.await.map_err(|error| Error::internal("a database operation did not finish").with_source(error))?
+    }
+
+    /// Waits until a connection is free, not long.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let _waiting = WaitingCaller::new(&self.waiting);
+        match tokio::time::timeout(self.limits.wait, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_closed)) => Err(failure::closed()),
+            Err(_elapsed) => Err(failure::overloaded()),
+        }
     }
 
     /// Puts a write into the queue for the next group.
     async fn enqueue(&self, write: Write) -> Result<Recorded> {
-        let (waiting, result) = Waiting::new(write);
+        let (waiting, turn, result) = Waiting::new(write);
         self.queue.put(waiting).await?;
         // The group before it, its own, and a reconnect between them.
-        answered(result, self.limits.operation.saturating_mul(3)).await
+        self.queue.answered(turn, result, self.limits.operation.saturating_mul(3)).await
     }
 
     fn status(&self) -> PoolStatus {
@@ -180,11 +201,11 @@ impl Database {
 
     async fn finish(&self) {
         self.queue.close();
-        let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
-        for writer in writers {
-            if let Err(error) = writer.await {
-                tracing::error!(%error, "a PostgreSQL writer ended without finishing");
-            }
+        let finished = self.writers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(finished) = finished
+            && finished.await.is_err()
+        {
+            tracing::error!("the PostgreSQL writers ended without finishing");
         }
         self.pool.close();
     }
@@ -197,7 +218,7 @@ fn pool(connector: Arc<Connector>, size: usize) -> Result<Pool<Connection>> {
     config.custom_setup = Box::new(move |_url| {
         let connector = Arc::clone(&connector);
         async move {
-            connector.diesel().await.map_err(|error| {
+            connector.pooled().await.map_err(|error| {
                 let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
                 ConnectionError::BadConnection(format!("{error}{cause}"))
             })
@@ -211,11 +232,8 @@ fn pool(connector: Arc<Connector>, size: usize) -> Result<Pool<Connection>> {
         .map_err(|error| Error::internal("the connection pool cannot be made").with_source(error))
 }
 
-async fn acquire(pool: &Pool<Connection>, waiting: &AtomicUsize, limit: Duration) -> Result<Object<Connection>> {
-    waiting.fetch_add(1, Ordering::Relaxed);
-    let acquired = tokio::time::timeout(limit, pool.get()).await;
-    waiting.fetch_sub(1, Ordering::Relaxed);
-    match acquired {
+async fn acquire(pool: &Pool<Connection>, limit: Duration) -> Result<Object<Connection>> {
+    match tokio::time::timeout(limit, pool.get()).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(_)) if pool.is_closed() => Err(failure::closed()),
         Ok(Err(error)) => Err(failure::unavailable(error)),

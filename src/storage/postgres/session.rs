@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::{try_join, try_join3, try_join5};
+use futures_util::future::{try_join, try_join3, try_join4, try_join5};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Row, Statement};
 
@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Recorded;
 use crate::storage::audit_chain::ChainHead;
 use crate::storage::group_commit::{CertificateWrite, Waiting};
+use crate::storage::row_numbers;
 use crate::storage::rows::IdempotencyRow;
 
 type Database<T> = std::result::Result<T, tokio_postgres::Error>;
@@ -46,7 +47,6 @@ pub(super) struct Session {
     /// Begins a transaction that issues.
     begin: String,
     blocked: Statement,
-    take_rows: Statement,
     take_chain: Statement,
     wait_for_chain: Statement,
     claim: Statement,
@@ -57,7 +57,6 @@ pub(super) struct Session {
     find_link: Statement,
 }
 
-const TAKE_ROWS: &str = "SELECT nextval(pg_get_serial_sequence('certificates', 'id')) FROM generate_series(1, $1::int)";
 const BLOCKED: &str = "SELECT spki_sha256 FROM blocked_keys WHERE spki_sha256 = ANY($1::bytea[])";
 const TAKE_CHAIN: &str = "SELECT id, sequence, hash FROM audit_chains ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED";
 const WAIT_FOR_CHAIN: &str = "SELECT id, sequence, hash FROM audit_chains WHERE id = $1 FOR UPDATE";
@@ -66,8 +65,9 @@ const CLAIM: &str = "INSERT INTO idempotency_keys (caller, key, request_sha256, 
     ON CONFLICT (caller, key) DO UPDATE SET request_sha256 = excluded.request_sha256, expires_at = excluded.expires_at, \
     serial = excluded.serial, key_encryption_key_id = NULL, sealed = NULL \
     WHERE idempotency_keys.expires_at <= $6 RETURNING caller, key";
-/// Rows are locked in the order of their numbers, and looked at again when somebody else had them locked. That the moment stands in the
-/// inner join keeps the look at the authorizations one by index for each order, whatever the planner believes about the tables.
+/// Rows are locked in the order of their numbers, and looked at again when somebody else had them locked. Conditions are written so that each
+/// is found by the number of its row, whatever the planner believes about the tables: a plan made while they were empty would otherwise read all
+/// proofs of all accounts, until PostgreSQL gathers statistics. An order without authorizations is not proven: of nothing `BOOL_AND` makes null.
 const ORDERS: &str = "UPDATE acme_orders SET status = 2, certificate_issuer_id = locked.issuer_id, \
     certificate_serial = locked.serial, finalized_at = locked.issued_at, ends_at = locked.not_after, csr = NULL, \
     error = NULL, lease_holder = NULL, lease_until = NULL FROM (\
@@ -75,13 +75,12 @@ const ORDERS: &str = "UPDATE acme_orders SET status = 2, certificate_issuer_id =
     FROM UNNEST($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::int[], $6::bytea[], $7::bigint[], $8::bigint[]) \
     AS n (id, account_id, from_status, holder, issuer_id, serial, issued_at, not_after) \
     JOIN acme_orders ON acme_orders.id = n.id AND acme_orders.account_id = n.account_id \
-    AND acme_orders.status = n.from_status AND ((acme_orders.status = 0 AND acme_orders.expires_at > n.issued_at) \
-    OR (acme_orders.status = 1 AND acme_orders.lease_holder = n.holder)) \
-    WHERE EXISTS (SELECT 1 FROM acme_accounts WHERE acme_accounts.id = n.account_id AND acme_accounts.status = 0) \
-    AND EXISTS (SELECT 1 FROM acme_order_authorizations AS linked WHERE linked.order_id = acme_orders.id) \
-    AND NOT EXISTS (SELECT 1 FROM acme_order_authorizations AS linked \
-    LEFT JOIN acme_authorizations AS proof ON proof.id = linked.authorization_id AND proof.status = 1 \
-    AND proof.expires_at > n.issued_at WHERE linked.order_id = acme_orders.id AND proof.id IS NULL) \
+    AND acme_orders.status = n.from_status AND CASE acme_orders.status WHEN 0 THEN acme_orders.expires_at > n.issued_at \
+    WHEN 1 THEN acme_orders.lease_holder = n.holder ELSE FALSE END \
+    WHERE (SELECT acme_accounts.status = 0 FROM acme_accounts WHERE acme_accounts.id = n.account_id) \
+    AND (SELECT BOOL_AND(COALESCE((SELECT proof.status = 1 AND proof.expires_at > n.issued_at \
+    FROM acme_authorizations AS proof WHERE proof.id = linked.authorization_id), FALSE)) \
+    FROM acme_order_authorizations AS linked WHERE linked.order_id = acme_orders.id) \
     ORDER BY acme_orders.id FOR UPDATE OF acme_orders) AS locked \
     WHERE acme_orders.id = locked.id AND acme_orders.status < 2 RETURNING acme_orders.id";
 const HOLDERS: &str = "SELECT caller, key, request_sha256, expires_at, serial, key_encryption_key_id, sealed \
@@ -95,9 +94,9 @@ const CERTIFICATES: &str = "WITH recorded AS (INSERT INTO certificates (id, seri
     SELECT * FROM UNNEST($18::bigint[], $19::smallint[], $20::text[])) \
     INSERT INTO certificate_labels (certificate_id, key, value) SELECT * FROM UNNEST($21::bigint[], $22::text[], $23::text[])";
 /// Moves the head of the chain too.
-const EVENTS: &str = "WITH moved AS (UPDATE audit_chains SET sequence = $10, hash = $11 WHERE id = $1) INSERT INTO audit_events (chain, sequence, occurred_at, actor, action, outcome, object, bytes, hash) \
-    SELECT $1::int, * FROM UNNEST($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::smallint[], $7::text[], \
-    $8::bytea[], $9::bytea[])";
+const EVENTS: &str = "WITH moved AS (UPDATE audit_chains SET sequence = $11, hash = $12 WHERE id = $1) INSERT INTO audit_events (chain, id, sequence, occurred_at, actor, action, outcome, object, bytes, hash) \
+    SELECT $1::int, * FROM UNNEST($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::smallint[], $8::text[], \
+    $9::bytea[], $10::bytea[])";
 const FIND_LINK: &str = "SELECT hash FROM audit_events WHERE chain = $1 AND sequence = $2";
 
 impl Drop for Session {
@@ -111,14 +110,8 @@ impl Session {
     /// Prepares the statements.
     pub(super) async fn new(client: Client, driver: JoinHandle<()>) -> Database<Self> {
         let prepare = |sql: &'static str| client.prepare(sql);
-        let (take_rows, take_chain, wait_for_chain, claim, holders) = try_join5(
-            prepare(TAKE_ROWS),
-            prepare(TAKE_CHAIN),
-            prepare(WAIT_FOR_CHAIN),
-            prepare(CLAIM),
-            prepare(HOLDERS),
-        )
-        .await?;
+        let (take_chain, wait_for_chain, claim, holders) =
+            try_join4(prepare(TAKE_CHAIN), prepare(WAIT_FOR_CHAIN), prepare(CLAIM), prepare(HOLDERS)).await?;
         let (certificates, events, find_link, blocked, orders) =
             try_join5(prepare(CERTIFICATES), prepare(EVENTS), prepare(FIND_LINK), prepare(BLOCKED), prepare(ORDERS))
                 .await?;
@@ -129,7 +122,6 @@ impl Session {
             driver,
             begin,
             blocked,
-            take_rows,
             take_chain,
             wait_for_chain,
             claim,
@@ -189,17 +181,14 @@ impl Session {
     ) -> std::result::Result<Attempt, Failure> {
         let claims = distinct_claims(group, refused);
         let keys: Vec<&[u8]> = keys(group, refused).map(|(_member, key)| key.as_slice()).collect();
-        let count = i32::try_from(keys.len()).unwrap_or(i32::MAX);
-        let row_count: Parameters<'_> = vec![&count];
         let key_list: Parameters<'_> = vec![&keys];
-        let issues = count > 0;
+        let issues = !keys.is_empty();
         let orders = distinct_orders(group, refused);
         // The lock before the look at the block list; claims before orders before the chain: all transactions take their locks in this order.
-        let (_began, blocked, (won, completed), rows, chains) = try_join5(
+        let (_began, blocked, (won, completed), chains) = try_join4(
             self.client.batch_execute(if issues { &self.begin } else { "BEGIN" }),
             self.query_if(&self.blocked, issues.then_some(key_list)),
             try_join(self.query_if(&self.claim, claims.parameters()), self.query_if(&self.orders, orders.parameters())),
-            self.query_if(&self.take_rows, issues.then_some(row_count)),
             self.client.query(&self.take_chain, &[]),
         )
         .await?;
@@ -222,15 +211,14 @@ impl Session {
             }
         };
         let holders = if decisions.lost() { self.find_holders(&claims).await? } else { BTreeMap::new() };
-        let ids = rows.iter().map(|row| row.try_get::<_, i64>(0)).collect::<Database<Vec<_>>>()?;
 
         let mut certificates = CertificateColumns::default();
         let mut events = EventColumns::new(head);
-        let mut ids = ids.into_iter();
         for waiting in decisions.written(group) {
             if let Some(CertificateWrite { certificate, .. }) = &waiting.write.certificate {
-                let id =
-                    ids.next().ok_or_else(|| Failure::Refused(Error::internal("the sequence gave too few rows")))?;
+                // Its event is the next of the chain, which nobody else has.
+                let number = events.head.sequence.saturating_add(1);
+                let id = row_numbers::certificate(certificate.issued_at.unix(), number, i64::from(events.head.chain));
                 certificates.push(id, certificate).map_err(Failure::Refused)?;
             }
             events.push(&waiting.write.audit);

@@ -1,9 +1,10 @@
 //! A writer: takes what waits in the queue, commits it as a group, and finds out what became of a group when its connection is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
 use super::connect::Connector;
 use super::session::{Failure, Outcomes, Session, Undecided};
@@ -11,8 +12,82 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::failure;
 use crate::storage::group_commit::{BATCH_LIMIT, Waiting, copy_of, measure};
 
+/// From how many writes on a group is begun while another one is being committed.
+const WORTHWHILE: usize = 32;
+/// The longest that a smaller group waits for that: the other's database may be far away, or its connection stuck.
+const PATIENCE: Duration = Duration::from_millis(4);
+/// How long a group grows while there is a load.
+const MOMENT: Duration = Duration::from_millis(1);
+/// How many writes in the last group mean that there is one.
+const LOAD: usize = 16;
 /// How long after a failed connection callers are refused at once instead of waiting for another.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Where the writers of a process take their groups.
+///
+/// A group costs the database about as much for itself as ten certificates do. So a writer that finds another one at work begins only with a group
+/// that is worth it, and otherwise lets the group grow until the other one has committed. And while there is a load, it takes a moment longer: those
+/// who were just answered are about to ask again. A lone write waits for nobody.
+#[derive(Debug)]
+pub(super) struct Entrance {
+    jobs: Mutex<mpsc::Receiver<Waiting>>,
+    at_work: AtomicUsize,
+    committed: Notify,
+    /// How large the last group was.
+    last: AtomicUsize,
+}
+
+impl Entrance {
+    /// Makes the entrance of a queue.
+    pub(super) fn new(jobs: mpsc::Receiver<Waiting>) -> Self {
+        Self {
+            jobs: Mutex::new(jobs),
+            at_work: AtomicUsize::new(0),
+            committed: Notify::new(),
+            last: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits for a group; `None` when the queue is closed and empty.
+    async fn next_group(&self) -> Option<(Vec<Waiting>, AtWork<'_>)> {
+        let mut jobs = self.jobs.lock().await;
+        let mut group = vec![jobs.recv().await?];
+        let began = Instant::now();
+        let mut lingers = self.last.load(Ordering::Relaxed) >= LOAD;
+        loop {
+            while group.len() < BATCH_LIMIT
+                && let Ok(next) = jobs.try_recv()
+            {
+                group.push(next);
+            }
+            let is_alone = self.at_work.load(Ordering::Acquire) == 0;
+            if group.len() >= WORTHWHILE || (is_alone && !lingers) || began.elapsed() >= PATIENCE {
+                break;
+            }
+            if is_alone {
+                lingers = false;
+                tokio::time::sleep(MOMENT).await;
+            } else {
+                // Looked at again from time to time, rather than woken by each write that comes.
+                drop(tokio::time::timeout(MOMENT, self.committed.notified()).await);
+            }
+        }
+        self.last.store(group.len(), Ordering::Relaxed);
+        self.at_work.fetch_add(1, Ordering::AcqRel);
+        Some((group, AtWork(self)))
+    }
+}
+
+/// A group is being committed for as long as this lives.
+struct AtWork<'a>(&'a Entrance);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::AcqRel);
+        // Kept for whoever looks next, if nobody waits now.
+        self.0.committed.notify_one();
+    }
+}
 
 /// A writer and its connection.
 #[derive(Debug)]
@@ -23,6 +98,38 @@ pub(super) struct Writer {
     limit: Duration,
 }
 
+/// Starts the writers on a thread of their own, with their connections: what they say to one another wakes no other thread. The receiver hears when
+/// the queue is closed and everything in it is answered.
+///
+/// # Errors
+/// `Internal` when the thread cannot be started.
+pub(super) fn start(writers: Vec<Writer>, entrance: Entrance) -> Result<oneshot::Receiver<()>> {
+    let failed = |error: std::io::Error| {
+        Error::internal("the thread of the PostgreSQL writers cannot be started").with_source(error)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (finish, finished) = oneshot::channel();
+    let work = async move {
+        let entrance = Arc::new(entrance);
+        let writers: Vec<_> =
+            writers.into_iter().map(|writer| tokio::spawn(writer.run(Arc::clone(&entrance)))).collect();
+        for writer in writers {
+            if let Err(error) = writer.await {
+                tracing::error!(%error, "a PostgreSQL writer ended without finishing");
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("postgres-writer".to_owned())
+        .spawn(move || {
+            runtime.block_on(work);
+            // Nobody waits for the end unless the storage is being closed.
+            let _closing = finish.send(());
+        })
+        .map_err(failed)?;
+    Ok(finished)
+}
+
 impl Writer {
     /// Makes a writer that connects when it is needed.
     pub(super) fn new(connector: Arc<Connector>, limit: Duration) -> Self {
@@ -30,20 +137,13 @@ impl Writer {
     }
 
     /// Works until the queue is closed and empty.
-    pub(super) async fn run(mut self, jobs: Arc<Mutex<mpsc::Receiver<Waiting>>>) {
-        loop {
-            let group = {
-                let mut jobs = jobs.lock().await;
-                let Some(first) = jobs.recv().await else { return };
-                let mut group = vec![first];
-                while group.len() < BATCH_LIMIT
-                    && let Ok(next) = jobs.try_recv()
-                {
-                    group.push(next);
-                }
-                group
-            };
-            self.commit(group).await;
+    pub(super) async fn run(mut self, entrance: Arc<Entrance>) {
+        while let Some((mut group, _at_work)) = entrance.next_group().await {
+            // Not for those who did not want to wait so long.
+            group.retain(Waiting::begin);
+            if !group.is_empty() {
+                self.commit(group).await;
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, SelectableHelper};
 use diesel_async::RunQueryDsl;
 
-use super::{Backend, Connection, audit, dialect, operation};
+use super::{Connection, audit, dialect, operation};
 use crate::error::Result;
 use crate::storage::rows::{self, CertificateRow, NewCertificateRow};
 use crate::storage::schema::{
@@ -24,10 +24,10 @@ pub(in super::super) async fn insert(
     certificate: &NewCertificate,
     issuer_id: i32,
 ) -> Result<i64> {
-    let id: i64 = diesel::insert_into(certificates::table)
-        .values(NewCertificateRow::new(certificate, issuer_id)?)
-        .returning(certificates::id)
-        .get_result(connection)
+    let id = dialect::next_certificate(connection, certificate.issued_at).await?;
+    diesel::insert_into(certificates::table)
+        .values(NewCertificateRow::new(id, certificate, issuer_id)?)
+        .execute(connection)
         .await?;
     insert_names_and_labels(connection, id, certificate).await?;
     Ok(id)
@@ -39,12 +39,12 @@ pub(super) async fn insert_names_and_labels(
     id: i64,
     certificate: &NewCertificate,
 ) -> Result<()> {
-    for name in &certificate.names {
+    for (name_type, search_key) in names::search_keys(&certificate.names) {
         diesel::insert_into(certificate_names::table)
             .values((
                 certificate_names::certificate_id.eq(id),
-                certificate_names::name_type.eq(names::type_code(name.name_type())),
-                certificate_names::search_key.eq(names::search_key(name)),
+                certificate_names::name_type.eq(name_type),
+                certificate_names::search_key.eq(search_key),
             ))
             .execute(connection)
             .await?;
@@ -284,6 +284,3 @@ async fn unchanged(connection: &mut Connection, change: StateChange) -> Result<S
 pub(super) fn revoked_condition() -> diesel::expression::SqlLiteral<diesel::sql_types::Bool> {
     diesel::dsl::sql("certificates.state <> 0")
 }
-
-/// A query over certificates whose conditions are added one by one.
-pub(in super::super) type Listing = certificates::BoxedQuery<'static, Backend>;

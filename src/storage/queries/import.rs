@@ -4,7 +4,7 @@ use diesel::{BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryD
 use diesel_async::RunQueryDsl;
 use serde_json::json;
 
-use super::{Connection, audit, certificates as certificate_queries, dialect, operation};
+use super::{Connection, audit, certificates as certificate_queries, counts, dialect, operation};
 use crate::error::{Error, Result};
 use crate::storage::rows::{CertificateRow, NewCertificateRow, revocation, state_code};
 use crate::storage::schema::{certificates, issuers, revoked_serials};
@@ -64,8 +64,9 @@ async fn take(connection: &mut Connection, imported: ImportedCertificate) -> Res
         revoked_at: now,
         invalidity_date: None,
     });
+    let row = dialect::next_certificate(connection, certificate.issued_at).await?;
     let id: Option<i64> = diesel::insert_into(certificates::table)
-        .values(NewCertificateRow::new(&certificate, certificate.issuer_id)?)
+        .values(NewCertificateRow::new(row, &certificate, certificate.issuer_id)?)
         .on_conflict_do_nothing()
         .returning(certificates::id)
         .get_result(connection)
@@ -73,6 +74,7 @@ async fn take(connection: &mut Connection, imported: ImportedCertificate) -> Res
         .optional()?;
     if let Some(id) = id {
         certificate_queries::insert_names_and_labels(connection, id, &certificate).await?;
+        counts::came_late(connection, certificate.issued_at).await?;
         let known = take_revoked_serial(connection, certificate.issuer_id, &certificate.serial).await?;
         let revocation = merged(merged(known, given), by_block);
         if given.is_some_and(|given| given.reason.is_compromise()) {

@@ -4,7 +4,7 @@ use diesel::sql_types::{BigInt, Binary, Integer, Text};
 use diesel::{ExpressionMethods, OptionalExtension, QueryDsl};
 use diesel_async::RunQueryDsl;
 
-use super::{Connection, audit, certificates as certificate_queries};
+use super::{Connection, audit, certificates as certificate_queries, dialect};
 use crate::error::{Error, Result};
 use crate::signer::sealing::Sealed;
 use crate::storage::schema::{certificates, issuers, ocsp_responders, revoked_serials};
@@ -22,8 +22,8 @@ pub(in super::super) async fn status(
     issuer_id: i32,
     serial: SerialNumber,
 ) -> Result<Option<SerialStatus>> {
-    let row: Option<StatusRow> = certificates::table
-        .filter(certificates::serial.eq(serial.as_bytes()))
+    let known = certificates::table
+        .filter(certificates::serial.eq(serial.as_bytes().to_vec()))
         .filter(certificates::issuer_id.eq(issuer_id))
         .select((
             certificates::state,
@@ -31,10 +31,9 @@ pub(in super::super) async fn status(
             certificates::revocation_reason,
             certificates::invalidity_date,
         ))
-        .first(connection)
-        .await
-        .optional()?;
-    if let Some((state, revoked_at, reason, invalidity_date)) = row {
+        .limit(1);
+    let known: Vec<StatusRow> = dialect::load(connection, known).await?;
+    if let Some((state, revoked_at, reason, invalidity_date)) = known.into_iter().next() {
         let revocation = rows::revocation(revoked_at, reason, invalidity_date)?;
         return Ok(Some(SerialStatus { state: rows::state(state)?, revocation }));
     }

@@ -3,8 +3,8 @@
 use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl};
 use diesel_async::RunQueryDsl;
 
-use super::Connection;
 use super::certificates::revoked_condition;
+use super::{Connection, dialect};
 use crate::error::Result;
 use crate::storage::rows::{self, ChangedRow, RevokedRow, RevokedSerialRow};
 use crate::storage::schema::{certificates, revoked_serials};
@@ -48,15 +48,13 @@ pub(in super::super) async fn certificates(
     };
     let present = shard.unwrap_or(after_shard);
     let after = if present == after_shard { after } else { 0 };
-    let mut rows: Vec<RevokedRow> = entries(i64::from(limit))
-        .filter(certificates::crl_shard.eq(present).and(certificates::id.gt(after)))
-        .load(connection)
-        .await?;
+    let of_present = certificates::crl_shard.eq(present).and(certificates::id.gt(after));
+    let mut rows: Vec<RevokedRow> = dialect::load(connection, entries(i64::from(limit)).filter(of_present)).await?;
     // The rest of the page from the shards that follow, asked for apart: SQLite would not turn a comparison of the pair into one range.
     let rest = i64::from(limit).saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
     if shard.is_none() && rest > 0 {
-        let following: Vec<RevokedRow> =
-            entries(rest).filter(certificates::crl_shard.gt(present)).load(connection).await?;
+        let of_following = certificates::crl_shard.gt(present);
+        let following: Vec<RevokedRow> = dialect::load(connection, entries(rest).filter(of_following)).await?;
         rows.extend(following);
     }
     rows.into_iter().map(rows::revoked_certificate).collect()
@@ -102,7 +100,7 @@ pub(in super::super) async fn serials(
     after: Vec<u8>,
     limit: u32,
 ) -> Result<Vec<RevokedSerial>> {
-    let rows: Vec<RevokedSerialRow> = revoked_serials::table
+    let entries = revoked_serials::table
         .filter(revoked_serials::issuer_id.eq(issuer_id))
         .filter(revoked_serials::serial.gt(after))
         .filter(revoked_serials::change_number.gt(changed_after))
@@ -114,8 +112,7 @@ pub(in super::super) async fn serials(
             revoked_serials::revoked_at,
             revoked_serials::revocation_reason,
             revoked_serials::invalidity_date,
-        ))
-        .load(connection)
-        .await?;
+        ));
+    let rows: Vec<RevokedSerialRow> = dialect::load(connection, entries).await?;
     rows.into_iter().map(rows::revoked_serial).collect()
 }

@@ -1,138 +1,350 @@
-//! Listings of certificates: every filter, and keyset pagination, whose cost does not grow with the table.
+//! Listings of certificates. By time of issue they are a walk over rows; by end of validity one over the index of ends, unless what is asked
+//! for is so little that it can be put in order.
 
-use diesel::sql_types::{BigInt, Bool};
-use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl, SelectableHelper};
 use diesel_async::RunQueryDsl;
 
-use super::certificates::{Listing, revoked_condition};
+use super::statement::Bind;
+use super::walk::{Clause, Fragment, Index, Range, Source, WINDOW, Walk, take_few};
 use super::{Connection, dialect};
 use crate::error::{Error, Result};
-use crate::storage::rows::{CertificateRow, STATE_ON_HOLD, STATE_REVOKED, STATE_VALID};
-use crate::storage::schema::{certificate_labels, certificate_names, certificates};
+use crate::storage::rows::{CERTIFICATE_COLUMNS, CertificateRow, STATE_ON_HOLD, STATE_REVOKED, STATE_VALID};
 use crate::storage::{
-    CertificateFilter, CertificateRecord, CertificateStatus, NameFilter, PageRequest, SortKey, names,
+    CertificateFilter, CertificateRecord, CertificateStatus, NameFilter, Page, PageRequest, SortKey, names, row_numbers,
 };
-use crate::x509::{NameType, Timestamp};
+use crate::x509::NameType;
+
+const TABLE: &str = "certificates";
+/// The most certificates that are put in the order of their ends for a page.
+const SORTED_BY_END: i64 = 3000;
+/// Room for those that are recorded between the counting and the page.
+const ROOM: i64 = 1000;
+
+const REQUESTER: Index = of_certificates("certificates_requester", &["requester"]);
+const PROFILE: Index = of_certificates("certificates_profile", &["profile"]);
+const ISSUER: Index = of_certificates("certificates_issuer", &["issuer_id"]);
+const STATE: Index = Index { partial: Some("state <> 0"), ..of_certificates("certificates_state", &["state"]) };
+const NAME: Index = Index {
+    table: "certificate_names",
+    name: Some("certificate_names_search"),
+    columns: &["search_key"],
+    row: "certificate_id",
+    partial: None,
+};
+const LABEL: Index = Index {
+    table: "certificate_labels",
+    name: dialect::LABELS,
+    columns: &["key", "value"],
+    row: "certificate_id",
+    partial: None,
+};
+
+const fn of_certificates(name: &'static str, columns: &'static [&'static str]) -> Index {
+    Index { table: TABLE, name: Some(name), columns, row: "id", partial: None }
+}
+
+/// A number of seconds or rows as read.
+#[derive(Debug, diesel::QueryableByName)]
+struct Place {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    number: i64,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    not_after: i64,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    id: i64,
+}
 
 /// Lists certificates.
 pub(in super::super) async fn certificates(
     connection: &mut Connection,
     filter: CertificateFilter,
     page: PageRequest,
-) -> Result<Vec<CertificateRecord>> {
-    let query = paged(filtered(certificates::table.into_boxed(), filter)?, page);
-    let rows: Vec<CertificateRow> = query.select(CertificateRow::as_select()).load(connection).await?;
+) -> Result<Page<CertificateRecord>> {
+    if filter.issuer_ids.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(Page { items: Vec::new(), next: None });
+    }
+    let issued = Range {
+        low: filter.issued_after.map_or(-1, |moment| row_numbers::certificates_of(moment.unix()).start() - 1),
+        high: filter.issued_before.map_or(i64::MAX, |moment| *row_numbers::certificates_of(moment.unix()).start()),
+    };
+    let ends = Ends::of(&filter)?;
+    match page.sort {
+        SortKey::IssuedAt => by_issue(connection, clauses(filter, Some(&ends))?, issued, page).await,
+        SortKey::NotAfter => by_end(connection, clauses(filter, None)?, issued, ends, page).await,
+    }
+}
+
+async fn by_issue(
+    connection: &mut Connection,
+    clauses: Vec<Clause>,
+    issued: Range,
+    page: PageRequest,
+) -> Result<Page<CertificateRecord>> {
+    let range = issued.behind(page.after.map(|(_issued_at, row)| row), page.descending);
+    let walk = Walk::choose(connection, TABLE, clauses, range, page.descending).await?;
+    let rows: Vec<CertificateRow> = walk.page(CERTIFICATE_COLUMNS, page.limit).load(connection).await?;
+    let numbers: Vec<i64> = rows.iter().map(CertificateRow::id).collect();
+    let next = walk.next(connection, page.limit, &numbers).await?;
+    Ok(Page { items: records(rows)?, next: next.map(|row| (row_numbers::issued_at(row), row)) })
+}
+
+fn records(rows: Vec<CertificateRow>) -> Result<Vec<CertificateRecord>> {
     rows.into_iter().map(CertificateRow::into_record).collect()
 }
 
-fn paged(query: Listing, page: PageRequest) -> Listing {
-    let query = query.limit(i64::from(page.limit));
-    let query = match (page.sort, page.descending) {
-        (SortKey::IssuedAt, false) => query.order((certificates::issued_at.asc(), certificates::id.asc())),
-        (SortKey::IssuedAt, true) => query.order((certificates::issued_at.desc(), certificates::id.desc())),
-        (SortKey::NotAfter, false) => query.order((certificates::not_after.asc(), certificates::id.asc())),
-        (SortKey::NotAfter, true) => query.order((certificates::not_after.desc(), certificates::id.desc())),
+async fn by_end(
+    connection: &mut Connection,
+    mut clauses: Vec<Clause>,
+    issued: Range,
+    ends: Ends,
+    page: PageRequest,
+) -> Result<Page<CertificateRecord>> {
+    if issued.low >= 0 || issued.high < i64::MAX {
+        let condition = Fragment::new("certificates.id > ? AND certificates.id < ?").bind(issued.low).bind(issued.high);
+        clauses.push(Clause::exactly(condition, Source::Table(TABLE)));
+    }
+    let (few, conditions) = take_few(connection, clauses, issued, SORTED_BY_END).await?;
+    let conditions = |mut fragment: Fragment| {
+        for condition in &conditions {
+            fragment = fragment.sql(" AND ").then(condition.clone());
+        }
+        fragment
     };
-    let Some((value, row)) = page.after else { return query };
-    // A comparison of row values is one index range on both databases; diesel has no words for it.
-    let comparison = match (page.sort, page.descending) {
-        (SortKey::IssuedAt, false) => "(certificates.issued_at, certificates.id) > (",
-        (SortKey::IssuedAt, true) => "(certificates.issued_at, certificates.id) < (",
-        (SortKey::NotAfter, false) => "(certificates.not_after, certificates.id) > (",
-        (SortKey::NotAfter, true) => "(certificates.not_after, certificates.id) < (",
+    let direction = if page.descending { "DESC" } else { "ASC" };
+    let range = ends.range("certificates.not_after, certificates.id", &page);
+    // Without columns that are not sorted by: those of the page are read by row behind it.
+    let (page_rows, window) = match few {
+        Some(source) => {
+            let found = Fragment::new("SELECT certificates.id, certificates.not_after FROM (SELECT DISTINCT id FROM (")
+                .then(source.any(issued, SORTED_BY_END + ROOM))
+                .sql(&format!(") AS few) AS walk {} AND ", dialect::rows_of("walk", "certificates")))
+                .then(range);
+            // The offset keeps the planner from walking the index of ends until it has met enough of the few.
+            let found = conditions(found).sql(&format!(" LIMIT {} OFFSET 0", SORTED_BY_END + ROOM));
+            (Fragment::new("SELECT id, not_after FROM (").then(found).sql(") AS found"), None)
+        }
+        None => {
+            let window = ends.window(&page);
+            let found = Fragment::new("SELECT certificates.id, certificates.not_after FROM (")
+                .then(window.clone())
+                .sql(&format!(") AS walk {}", dialect::rows_of("walk", "certificates")));
+            (conditions(found), Some(window))
+        }
     };
-    query
-        .filter(diesel::dsl::sql::<Bool>(comparison).bind::<BigInt, _>(value).sql(", ").bind::<BigInt, _>(row).sql(")"))
+    let order = match window {
+        Some(_) => dialect::order_of_walk(&["walk.not_after".to_owned(), "walk.id".to_owned()], direction),
+        None => format!(" ORDER BY not_after {direction}, id {direction}"),
+    };
+    let rows: Vec<CertificateRow> = Fragment::new(format!("SELECT {CERTIFICATE_COLUMNS} FROM ("))
+        .then(page_rows)
+        .sql(&order)
+        .sql(" LIMIT ?")
+        .bind(i64::from(page.limit))
+        .sql(&format!(") AS page {}", dialect::rows_of("page", "certificates")))
+        .sql(&format!(" ORDER BY page.not_after {direction}, page.id {direction}"))
+        .statement()
+        .load(connection)
+        .await?;
+    let items = records(rows)?;
+    let next = match items.last().filter(|_| items.len() >= usize::from(page.limit)) {
+        Some(last) => Some((last.not_after.unix(), last.id)),
+        None => match window {
+            None => None,
+            Some(window) => last_of(connection, window, page.descending).await?,
+        },
+    };
+    Ok(Page { items, next })
 }
 
-fn filtered(mut query: Listing, filter: CertificateFilter) -> Result<Listing> {
-    if let Some(status) = filter.status {
+/// Returns the last place of a window that is full.
+async fn last_of(connection: &mut Connection, window: Fragment, descending: bool) -> Result<Option<(i64, i64)>> {
+    let backwards = if descending { "ASC" } else { "DESC" };
+    let places: Vec<Place> = Fragment::new("SELECT COUNT(*) OVER () AS number, not_after, id FROM (")
+        .then(window)
+        .sql(&format!(") AS walk ORDER BY not_after {backwards}, id {backwards} LIMIT 1"))
+        .statement()
+        .load(connection)
+        .await?;
+    Ok(places.as_slice().first().filter(|place| place.number >= WINDOW).map(|place| (place.not_after, place.id)))
+}
+
+/// The ends that are asked for, from the first to before the second.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    from: i64,
+    to: i64,
+    /// Whether the range is more than that of a status.
+    asked: bool,
+}
+
+impl Ends {
+    fn of(filter: &CertificateFilter) -> Result<Self> {
+        let mut ends = Self { from: i64::MIN, to: i64::MAX, asked: false };
+        if let Some(moment) = filter.expires_after {
+            ends = Self { from: moment.unix(), asked: true, ..ends };
+        }
+        if let Some(moment) = filter.expires_before {
+            ends = Self { to: moment.unix(), asked: true, ..ends };
+        }
+        let Some(status) = filter.status else { return Ok(ends) };
         let now = filter.now.ok_or_else(|| Error::internal("a filter by status needs the moment it is asked for"))?;
-        query = with_status(query, status, now);
+        // `not_after` is the last second of validity.
+        match status {
+            CertificateStatus::Valid | CertificateStatus::OnHold => ends.from = ends.from.max(now.unix()),
+            CertificateStatus::Expired => ends.to = ends.to.min(now.unix()),
+            CertificateStatus::Revoked => {}
+        }
+        Ok(ends)
     }
-    if let Some(owner) = filter.owner {
-        query = query.filter(certificates::requester.eq(owner));
+
+    const fn is_all(self) -> bool {
+        self.from == i64::MIN && self.to == i64::MAX
     }
-    if let Some(requester) = filter.requester {
-        query = query.filter(certificates::requester.eq(requester));
+
+    /// The condition that a certificate ends within the range and behind the page before.
+    fn range(self, columns: &str, page: &PageRequest) -> Fragment {
+        let (mut low, mut high) = ((self.from, i64::MIN), (self.to, i64::MIN));
+        match page.after {
+            Some(after) if page.descending => high = high.min(after),
+            Some(after) => low = low.max(after),
+            None => {}
+        }
+        // The bounds of the first column beside those of the pair: SQLite reads only these as the ends of a range.
+        Fragment::new(format!("({columns}) > (?, ?) AND ({columns}) < (?, ?) AND not_after >= ? AND not_after <= ?"))
+            .bind(low.0)
+            .bind(low.1)
+            .bind(high.0)
+            .bind(high.1)
+            .bind(low.0)
+            .bind(high.0)
     }
-    if let Some(profile) = filter.profile {
-        query = query.filter(certificates::profile.eq(profile));
+
+    /// Selects the window of a page over the index of ends.
+    fn window(self, page: &PageRequest) -> Fragment {
+        let direction = if page.descending { "DESC" } else { "ASC" };
+        Fragment::new(format!("SELECT not_after, id FROM certificates{} WHERE ", dialect::indexed_by(&BY_END)))
+            .then(self.range("not_after, id", page))
+            .sql(&format!(" ORDER BY not_after {direction}, id {direction} LIMIT {WINDOW}"))
     }
-    if let Some(issuer_ids) = filter.issuer_ids {
-        query = query.filter(certificates::issuer_id.eq_any(issuer_ids));
-    }
-    if let Some(part) = filter.subject {
-        query = dialect::subject_contains(query, like_pattern(&part));
-    }
-    if let Some(name) = filter.name {
-        query = with_name(query, &name);
-    }
+}
+
+const BY_END: Index = of_certificates("certificates_not_after", &["not_after"]);
+
+/// Turns the filter into conditions; that of ends only when rows are not walked by end.
+fn clauses(filter: CertificateFilter, ends: Option<&Ends>) -> Result<Vec<Clause>> {
+    let mut clauses = Vec::new();
+    let mut octets = |column: &str, value: Vec<u8>, source: fn(Fragment) -> Source| {
+        let condition = Fragment::new(format!("certificates.{column} = ?")).bind(value.clone());
+        let select = Fragment::new(format!("SELECT id FROM certificates WHERE {column} = ?")).bind(value);
+        clauses.push(Clause::exactly(condition, source(select)));
+    };
     if let Some(serial) = filter.serial {
-        query = query.filter(certificates::serial.eq(serial.as_bytes().to_vec()));
+        octets("serial", serial.as_bytes().to_vec(), Source::Few);
     }
     if let Some(fingerprint) = filter.fingerprint_sha256 {
-        query = query.filter(certificates::fingerprint_sha256.eq(fingerprint.to_vec()));
+        octets("fingerprint_sha256", fingerprint.to_vec(), Source::Few);
     }
     if let Some(spki) = filter.spki_sha256 {
-        query = query.filter(certificates::spki_sha256.eq(spki.to_vec()));
+        // Nothing keeps a key from being certified again and again.
+        octets("spki_sha256", spki.to_vec(), Source::Unordered);
+    }
+    if let Some(name) = filter.name {
+        clauses.push(with_name(&name));
     }
     for (key, value) in filter.labels {
-        let labelled = certificate_labels::table
-            .filter(certificate_labels::key.eq(key).and(certificate_labels::value.eq(value)))
-            .select(certificate_labels::certificate_id);
-        query = query.filter(certificates::id.eq_any(labelled));
+        let condition = Fragment::new(
+            "EXISTS (SELECT 1 FROM certificate_labels WHERE key = ? AND value = ? \
+             AND certificate_id = certificates.id LIMIT 1 OFFSET 0)",
+        )
+        .bind(key.as_str())
+        .bind(value.as_str());
+        clauses.push(Clause::exactly(condition, Source::Entries(&LABEL, vec![vec![key.into(), value.into()]])));
     }
-    if let Some(moment) = filter.issued_after {
-        query = query.filter(certificates::issued_at.ge(moment.unix()));
+    for requester in filter.owner.into_iter().chain(filter.requester) {
+        clauses.push(equal(&REQUESTER, "requester", vec![requester.into()]));
     }
-    if let Some(moment) = filter.issued_before {
-        query = query.filter(certificates::issued_at.lt(moment.unix()));
+    match filter.status {
+        None => {}
+        Some(CertificateStatus::Valid) => clauses.push(state_is("=", STATE_VALID)),
+        Some(CertificateStatus::Expired) => clauses.push(state_is("<>", STATE_REVOKED)),
+        Some(CertificateStatus::OnHold) => clauses.push(equal(&STATE, "state", vec![STATE_ON_HOLD.into()])),
+        Some(CertificateStatus::Revoked) => clauses.push(equal(&STATE, "state", vec![STATE_REVOKED.into()])),
     }
-    if let Some(moment) = filter.expires_after {
-        query = query.filter(certificates::not_after.ge(moment.unix()));
+    if let Some(profile) = filter.profile {
+        clauses.push(equal(&PROFILE, "profile", vec![profile.into()]));
     }
-    if let Some(moment) = filter.expires_before {
-        query = query.filter(certificates::not_after.lt(moment.unix()));
+    if let Some(issuer_ids) = filter.issuer_ids {
+        clauses.push(equal(&ISSUER, "issuer_id", issuer_ids.into_iter().map(|id| Some(id).into()).collect()));
     }
-    Ok(query)
+    if let Some(ends) = ends.filter(|ends| !ends.is_all()) {
+        clauses.push(with_ends(*ends));
+    }
+    if let Some(part) = filter.subject {
+        let condition = Fragment::new(format!("certificates.subject {} ? ESCAPE '\\'", dialect::LIKE));
+        clauses.push(Clause::filter(condition.bind(like_pattern(&part))));
+    }
+    Ok(clauses)
 }
 
-fn with_status(query: Listing, status: CertificateStatus, now: Timestamp) -> Listing {
-    // `not_after` is the last second of validity.
-    match status {
-        CertificateStatus::Valid => {
-            query.filter(certificates::state.eq(STATE_VALID)).filter(certificates::not_after.ge(now.unix()))
-        }
-        CertificateStatus::OnHold => query
-            .filter(revoked_condition())
-            .filter(certificates::state.eq(STATE_ON_HOLD))
-            .filter(certificates::not_after.ge(now.unix())),
-        CertificateStatus::Revoked => query.filter(revoked_condition()).filter(certificates::state.eq(STATE_REVOKED)),
-        CertificateStatus::Expired => {
-            query.filter(certificates::state.ne(STATE_REVOKED)).filter(certificates::not_after.lt(now.unix()))
-        }
-    }
+/// The condition that a column has one of some values, which an index finds in the order of rows.
+fn equal(index: &'static Index, column: &str, values: Vec<Bind>) -> Clause {
+    let marks = vec!["?"; values.len()].join(", ");
+    let mut condition = Fragment::new(format!("certificates.{column} IN ({marks})"));
+    condition.binds.clone_from(&values);
+    Clause::exactly(condition, Source::Entries(index, values.into_iter().map(|value| vec![value]).collect()))
 }
 
-fn with_name(query: Listing, name: &NameFilter) -> Listing {
+fn state_is(operator: &str, state: i16) -> Clause {
+    // Written out: there are few, and partial indexes are found by it.
+    Clause::filter(Fragment::new(format!("certificates.state {operator} {state}")))
+}
+
+fn with_ends(ends: Ends) -> Clause {
+    let condition = Fragment::new("certificates.not_after >= ? AND certificates.not_after < ?");
+    let condition = condition.bind(ends.from).bind(ends.to);
+    if !ends.asked {
+        // What is valid or expired is too much to be put in order.
+        return Clause::filter(condition);
+    }
+    let select = format!(
+        "SELECT id FROM certificates{} WHERE not_after >= ? AND not_after < ? ORDER BY not_after, id",
+        dialect::indexed_by(&BY_END)
+    );
+    Clause::exactly(condition, Source::Unordered(Fragment::new(select).bind(ends.from).bind(ends.to)))
+}
+
+fn with_name(name: &NameFilter) -> Clause {
     let dns = names::type_code(NameType::Dns);
     match name {
         NameFilter::Exact(value) => {
-            let as_dns =
-                certificate_names::name_type.eq(dns).and(certificate_names::search_key.eq(names::dns_key(value)));
-            let as_other =
-                certificate_names::name_type.ne(dns).and(certificate_names::search_key.eq(names::plain_key(value)));
-            let named = certificate_names::table.filter(as_dns.or(as_other)).select(certificate_names::certificate_id);
-            query.filter(certificates::id.eq_any(named))
+            let (as_dns, as_other) = (names::dns_key(value), names::plain_key(value));
+            let condition = Fragment::new(format!(
+                "EXISTS (SELECT 1 FROM certificate_names WHERE certificate_id = certificates.id \
+                 AND ((type = {dns} AND search_key = ?) OR (type <> {dns} AND search_key = ?)) LIMIT 1 OFFSET 0)"
+            ))
+            .bind(as_dns.as_str())
+            .bind(as_other.as_str());
+            let mut lists = vec![vec![as_dns.into()]];
+            if as_other != names::dns_key(value) {
+                lists.push(vec![as_other.into()]);
+            }
+            // The index does not know types.
+            Clause { condition, source: Some(Source::Entries(&NAME, lists)), exact: false }
         }
         NameFilter::DnsSuffix(suffix) => {
             let (from, to) = names::suffix_range(suffix);
-            let named = certificate_names::table
-                .filter(certificate_names::search_key.ge(from).and(certificate_names::search_key.lt(to)))
-                .filter(certificate_names::name_type.eq(dns))
-                .select(certificate_names::certificate_id);
-            query.filter(certificates::id.eq_any(named))
+            let condition = Fragment::new(format!(
+                "EXISTS (SELECT 1 FROM certificate_names WHERE certificate_id = certificates.id \
+                 AND type = {dns} AND search_key >= ? AND search_key < ? LIMIT 1 OFFSET 0)"
+            ))
+            .bind(from.as_str())
+            .bind(to.as_str());
+            let select = format!(
+                "SELECT certificate_id AS id FROM certificate_names{} WHERE search_key >= ? AND search_key < ? \
+                 ORDER BY search_key, certificate_id",
+                dialect::indexed_by(&NAME)
+            );
+            let select = Fragment::new(select).bind(from).bind(to);
+            Clause { condition, source: Some(Source::Unordered(select)), exact: false }
         }
     }
 }

@@ -28,7 +28,7 @@ impl Statement {
 }
 
 /// A value of a statement.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in super::super) enum Bind {
     Bool(bool),
     SmallInt(i16),
@@ -38,6 +38,7 @@ pub(in super::super) enum Bind {
     Text(String),
     OptionalText(Option<String>),
     Binary(Vec<u8>),
+    OptionalBinary(Option<Vec<u8>>),
     List(dialect::List),
 }
 
@@ -52,6 +53,7 @@ impl Bind {
             Self::Text(value) => out.push_bind_param::<Text, _>(value),
             Self::OptionalText(value) => out.push_bind_param::<Nullable<Text>, _>(value),
             Self::Binary(value) => out.push_bind_param::<Binary, _>(value),
+            Self::OptionalBinary(value) => out.push_bind_param::<Nullable<Binary>, _>(value),
             Self::List(list) => list.push(out),
         }
     }
@@ -106,5 +108,6 @@ bind_from!(
     Option<String> => OptionalText,
     &[u8] => Binary,
     Vec<u8> => Binary,
+    Option<Vec<u8>> => OptionalBinary,
     dialect::List => List,
 );

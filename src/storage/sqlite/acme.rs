@@ -21,13 +21,16 @@ pub(super) const FOR_SHARE: &str = "";
 pub(super) const FOR_UPDATE: &str = "";
 /// Rows are not locked: there is one writer.
 pub(super) const FOR_UPDATE_SKIP_LOCKED: &str = "";
+/// Joins the authorizations of links.
+pub(super) const JOIN_AUTHORIZATIONS: &str =
+    "JOIN acme_authorizations ON acme_authorizations.id = acme_order_authorizations.authorization_id";
 /// The condition that a column is one of a list.
 pub(super) const IN_TEXTS: &str = "IN (SELECT value FROM json_each(?))";
 /// The same for numbers.
 pub(super) const IN_NUMBERS: &str = "IN (SELECT value FROM json_each(?))";
 
 /// A list as one value: JSON.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct List(String);
 
 impl List {
@@ -126,10 +129,13 @@ mod tests {
     use diesel::sql_types::Text;
     use futures_util::FutureExt;
 
-    use super::super::queries::acme::{accounts, authorizations, clean_up, orders, rate_limits, renewal};
+    use super::super::queries::acme::{
+        accounts, authorizations, clean_up, order_listing, orders, rate_limits, renewal,
+    };
     use super::super::{Connection, connection};
     use super::Statement;
     use crate::policy::acme::Identifier;
+    use crate::storage::group_commit::Ending;
     use crate::storage::{
         AcmeAccountFilter, AcmeAccountStatus, AcmeOrderFilter, AcmeProblem, NewAcmeAccount, NewAcmeOrder,
         OrderAuthorization, RateLimitCharge, StartValidation, ValidationOutcome, ValidationResult,
@@ -232,7 +238,7 @@ mod tests {
             charges: vec![charge()],
             audit: None,
         };
-        assert!(authorizations::finish(connection, result).await.unwrap());
+        assert!(matches!(authorizations::finish(connection, result).await.unwrap(), Ending::Commit(true)));
         assert!(!authorizations::deactivate(connection, 5, 1, problem()).await.unwrap());
         orders::begin_finalization(connection, (1, 1), vec![1], "me".to_owned(), at(0), at(1)).await.unwrap();
         orders::due(connection, "me".to_owned(), at(0), at(1), 10).await.unwrap();
@@ -241,7 +247,7 @@ mod tests {
         orders::of_certificate(connection, 1, SerialNumber::from_bytes(&[1]).unwrap(), 1).await.unwrap();
         orders::of_account(connection, 1, None, 10).await.unwrap();
         let filter = AcmeOrderFilter { identifier: Some("a.internal".to_owned()), ..AcmeOrderFilter::default() };
-        orders::list(connection, filter, None, 10).await.unwrap();
+        order_listing::list(connection, filter, None, 10).await.unwrap();
         renewal::of_certificate(connection, 1, SerialNumber::from_bytes(&[1]).unwrap(), at(0)).await.unwrap();
         accounts::end(connection, 1, AcmeAccountStatus::Revoked, problem(), event).await.unwrap();
         clean_up::rate_limits(connection, at(1)).await.unwrap();
@@ -283,7 +289,7 @@ mod tests {
                 assert!(!is_scan, "`{sql}`: {}", step.detail);
             }
         }
-        let unindexed = "SELECT id FROM acme_orders WHERE profile = 'x'";
+        let unindexed = "SELECT id FROM acme_orders WHERE identifiers = 'x'";
         let steps: Vec<Step> = connection::direct(&mut opened, move |inner| {
             Ok(diesel::RunQueryDsl::load(Statement::new(format!("EXPLAIN QUERY PLAN {unindexed}")), inner)?)
         })

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use self::nonces::Nonces;
 use self::pool::ReadPool;
 use self::writer::Writer;
-use super::group_commit::{Ending, Waiting, Write, answered};
+use super::group_commit::{Ending, Turn, Waiting, Write};
 use super::{DatabaseOptions, PoolStatus, Recorded, failure};
 use crate::error::{Error, Result};
 
@@ -77,8 +77,9 @@ impl Database {
     pub(super) async fn open(path: PathBuf, options: &DatabaseOptions) -> Result<Self> {
         connection::migrate(path.clone()).await?;
         let limit = options.statement_timeout.saturating_add(PATIENCE);
-        let writer = Writer::start(path.clone()).await?;
-        Ok(Self { readers: ReadPool::new(path, options.connections.max(1)), writer, nonces: Nonces::new()?, limit })
+        let writer = Writer::start(path.clone(), options.maximum_wait).await?;
+        let readers = ReadPool::new(path, options.connections.max(1), options.maximum_wait);
+        Ok(Self { readers, writer, nonces: Nonces::new()?, limit })
     }
 
     /// Runs a reading operation.
@@ -115,20 +116,25 @@ impl Database {
         F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<Ending<T>>> + Send + 'static,
     {
         let (answer, result) = oneshot::channel();
+        let turn = Turn::default();
+        let taken = turn.clone();
         self.writer
             .run(Box::new(move |connection| {
+                if !taken.take() {
+                    return;
+                }
                 // A caller that has gone does not matter: what was committed stays committed.
                 drop(answer.send(connection.and_then(|connection| connection::transaction(connection, work))));
             }))
             .await?;
-        answered(result, self.limit).await
+        self.writer.answered(turn, result, self.limit).await
     }
 
     /// Puts a write into the queue for the next group.
     async fn enqueue(&self, write: Write) -> Result<Recorded> {
-        let (waiting, result) = Waiting::new(write);
+        let (waiting, turn, result) = Waiting::new(write);
         self.writer.group(waiting).await?;
-        answered(result, self.limit).await
+        self.writer.answered(turn, result, self.limit).await
     }
 
     fn status(&self) -> PoolStatus {

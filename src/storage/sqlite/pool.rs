@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::{Connection, connection, now};
 use crate::error::Result;
-use crate::storage::{PoolStatus, failure};
+use crate::storage::{PoolStatus, WaitingCaller, failure};
 use crate::tasks;
 
 /// A pool of connections that read.
@@ -19,6 +20,7 @@ pub(super) struct ReadPool {
     permits: Arc<Semaphore>,
     size: usize,
     waiting: AtomicUsize,
+    maximum_wait: Duration,
 }
 
 impl std::fmt::Debug for ReadPool {
@@ -27,31 +29,16 @@ impl std::fmt::Debug for ReadPool {
     }
 }
 
-/// Counts a caller as waiting for as long as it lives.
-struct WaitingCaller<'a>(&'a AtomicUsize);
-
-impl<'a> WaitingCaller<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for WaitingCaller<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl ReadPool {
     /// Makes a pool without any connection yet.
-    pub(super) fn new(path: PathBuf, size: usize) -> Self {
+    pub(super) fn new(path: PathBuf, size: usize, maximum_wait: Duration) -> Self {
         Self {
             path: Arc::new(path),
             idle: Arc::default(),
             permits: Arc::new(Semaphore::new(size)),
             size,
             waiting: AtomicUsize::new(0),
+            maximum_wait,
         }
     }
 
@@ -62,7 +49,10 @@ impl ReadPool {
         F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
         let waiting = WaitingCaller::new(&self.waiting);
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_closed| failure::closed())?;
+        let permit = match tokio::time::timeout(self.maximum_wait, Arc::clone(&self.permits).acquire_owned()).await {
+            Ok(permit) => permit.map_err(|_closed| failure::closed())?,
+            Err(_elapsed) => return Err(failure::overloaded()),
+        };
         drop(waiting);
         let (path, idle) = (Arc::clone(&self.path), Arc::clone(&self.idle));
         tasks::spawn_blocking(move || {

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diesel::sqlite::SqliteConnection;
 use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, SelectableHelper};
@@ -14,13 +14,19 @@ use super::queries::statement::Statement;
 use super::{Connection, connection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::audit_chain::ChainHead;
-use crate::storage::group_commit::{BATCH_LIMIT, Queue, Waiting, Write, copy_of, measure};
+use crate::storage::group_commit::{BATCH_LIMIT, Queue, Turn, Waiting, Write, copy_of, measure};
 use crate::storage::rows::acme::order_status_code;
 use crate::storage::rows::{ChainRow, IdempotencyRow, NewAuditRow, NewCertificateRow};
 use crate::storage::schema::{
     audit_chains, audit_events, blocked_keys, certificate_labels, certificate_names, certificates, idempotency_keys,
 };
-use crate::storage::{NewCertificate, OrderCompletion, Recorded, names};
+use crate::storage::{NewCertificate, OrderCompletion, Recorded, names, row_numbers};
+use crate::x509::Timestamp;
+
+/// How long a group grows while there is a load.
+const MOMENT: Duration = Duration::from_micros(500);
+/// How many writes in the last group mean that there is one.
+const LOAD: usize = 16;
 
 /// An operation with a transaction of its own, which answers its caller itself.
 type Operation = Box<dyn FnOnce(Result<&mut Connection>) + Send>;
@@ -44,12 +50,12 @@ impl std::fmt::Debug for Writer {
 
 impl Writer {
     /// Opens the connection and starts the thread.
-    pub(super) async fn start(path: PathBuf) -> Result<Self> {
+    pub(super) async fn start(path: PathBuf, maximum_wait: Duration) -> Result<Self> {
         let connection = {
             let path = path.clone();
             crate::tasks::spawn_blocking(move || connection::open_writer(&path)).await?
         };
-        let (queue, jobs) = Queue::new();
+        let (queue, jobs) = Queue::new(maximum_wait);
         let (finish, finished) = oneshot::channel();
         std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
@@ -72,6 +78,16 @@ impl Writer {
         self.queue.put(Job::Single(operation)).await
     }
 
+    /// Waits for the answer to what was queued, as [`Queue::answered`] does.
+    pub(super) async fn answered<T>(
+        &self,
+        turn: Turn,
+        result: oneshot::Receiver<Result<T>>,
+        limit: Duration,
+    ) -> Result<T> {
+        self.queue.answered(turn, result, limit).await
+    }
+
     /// Admits nothing more and waits until what was accepted is done.
     pub(super) async fn close(&self) {
         self.queue.close();
@@ -87,18 +103,26 @@ impl Writer {
 /// The thread: takes what waits, writes it, until the queue is closed and empty.
 fn work(path: &Path, connection: Connection, mut jobs: mpsc::Receiver<Job>) {
     let mut kept = Some(connection);
+    let mut last = 0;
     while let Some(first) = jobs.blocking_recv() {
+        if last >= LOAD {
+            // Those who were just answered are about to ask again; a lone write waits for nobody.
+            std::thread::sleep(MOMENT);
+        }
         let mut group = Vec::new();
         let mut operations = Vec::new();
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                Job::Group(waiting) => group.push(*waiting),
+                Job::Group(waiting) if waiting.begin() => group.push(*waiting),
+                // Its caller did not want to wait so long.
+                Job::Group(_left) => {}
                 Job::Single(operation) => operations.push(operation),
             }
             let taken = group.len() + operations.len();
             next = if taken < BATCH_LIMIT { jobs.try_recv().ok() } else { None };
         }
+        last = group.len();
         if !group.is_empty() {
             with_connection(path, &mut kept, group, commit_group, |group, error| {
                 for waiting in group {
@@ -183,37 +207,49 @@ fn commit(connection: &mut Connection, group: Vec<Waiting>) -> (Vec<Waiting>, Re
     (group, outcome)
 }
 
+/// What the members of a group share: read once at its beginning, as nobody else writes meanwhile.
+struct Shared {
+    head: ChainHead,
+    /// Whether any key is blocked at all.
+    blocks_keys: bool,
+}
+
+impl Shared {
+    fn read(connection: &mut SqliteConnection) -> Result<Self> {
+        let head: ChainRow =
+            audit_chains::table.find(super::dialect::CHAIN).select(ChainRow::as_select()).first(connection)?;
+        // The first by the index of the table.
+        let first: Option<i64> = blocked_keys::table
+            .filter(blocked_keys::spki_sha256.ge([].as_slice()))
+            .select(blocked_keys::blocked_at)
+            .first(connection)
+            .optional()?;
+        Ok(Self { head: ChainHead::from(head), blocks_keys: first.is_some() })
+    }
+}
+
 fn write_group(connection: &mut SqliteConnection, group: &[Waiting]) -> Result<Vec<Recorded>> {
-    let head: ChainRow =
-        audit_chains::table.find(super::dialect::CHAIN).select(ChainRow::as_select()).first(connection)?;
-    let mut head = ChainHead::from(head);
+    let mut shared = Shared::read(connection)?;
     let recorded =
-        group.iter().map(|waiting| write_one(connection, &waiting.write, &mut head)).collect::<Result<_>>()?;
+        group.iter().map(|waiting| write_one(connection, &waiting.write, &mut shared)).collect::<Result<_>>()?;
+    let head = shared.head;
     diesel::update(audit_chains::table.find(head.chain))
         .set((audit_chains::sequence.eq(head.sequence), audit_chains::hash.eq(&head.hash)))
         .execute(connection)?;
     Ok(recorded)
 }
 
-fn write_one(connection: &mut SqliteConnection, write: &Write, head: &mut ChainHead) -> Result<Recorded> {
+fn write_one(connection: &mut SqliteConnection, write: &Write, shared: &mut Shared) -> Result<Recorded> {
     let blocked = match &write.certificate {
-        Some(write) => key_is_blocked(connection, &write.certificate.spki_sha256)?,
-        None => false,
+        Some(write) if shared.blocks_keys => key_is_blocked(connection, &write.certificate.spki_sha256)?,
+        Some(_) | None => false,
     };
-    if let Some((claim, now)) = write.claim() {
-        let holder = find_holder(connection, claim)?;
-        match holder {
-            Some(holder) if holder.expires_at > now.unix() => return Ok(Recorded::Replayed(holder.into_answer()?)),
-            Some(_) | None if blocked => {}
-            Some(_expired) => {
-                diesel::update(idempotency_keys::table.find((&claim.caller, &claim.key)))
-                    .set(claim)
-                    .execute(connection)?;
-            }
-            None => {
-                diesel::insert_into(idempotency_keys::table).values(claim).execute(connection)?;
-            }
-        }
+    if let Some((claim, now)) = write.claim()
+        && (blocked || !take_claim(connection, claim, now)?)
+        && let Some(holder) = find_holder(connection, claim)?
+        && holder.expires_at > now.unix()
+    {
+        return Ok(Recorded::Replayed(holder.into_answer()?));
     }
     if blocked {
         return Ok(Recorded::KeyBlocked);
@@ -224,10 +260,36 @@ fn write_one(connection: &mut SqliteConnection, write: &Write, head: &mut ChainH
         {
             return Ok(Recorded::OrderTaken);
         }
-        insert_certificate(connection, &certificate.certificate)?;
+        // Its event is the next of the chain.
+        let number = shared.head.sequence.saturating_add(1);
+        let issued_at = certificate.certificate.issued_at.unix();
+        let id = row_numbers::certificate(issued_at, number, i64::from(shared.head.chain));
+        insert_certificate(connection, id, &certificate.certificate)?;
     }
-    diesel::insert_into(audit_events::table).values(NewAuditRow::link(&write.audit, head)).execute(connection)?;
+    diesel::insert_into(audit_events::table)
+        .values(NewAuditRow::link(&write.audit, &mut shared.head))
+        .execute(connection)?;
     Ok(Recorded::Committed)
+}
+
+/// Claims an idempotency key unless somebody has it at `now`. Diesel would have the statement prepared anew each time.
+fn take_claim(connection: &mut SqliteConnection, claim: &IdempotencyRow, now: Timestamp) -> Result<bool> {
+    let taken = Statement::new(
+        "INSERT INTO idempotency_keys (caller, key, request_sha256, expires_at, serial, key_encryption_key_id, sealed) \
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (caller, key) DO UPDATE SET request_sha256 = excluded.request_sha256, \
+         expires_at = excluded.expires_at, serial = excluded.serial, key_encryption_key_id = excluded.key_encryption_key_id, \
+         sealed = excluded.sealed WHERE idempotency_keys.expires_at <= ?",
+    )
+    .bind(claim.caller.as_str())
+    .bind(claim.key.as_str())
+    .bind(claim.request_sha256.as_slice())
+    .bind(claim.expires_at)
+    .bind(claim.serial.clone())
+    .bind(claim.key_encryption_key_id.clone())
+    .bind(claim.sealed.clone())
+    .bind(now.unix())
+    .execute(connection)?;
+    Ok(taken == 1)
 }
 
 /// Whether a key is on the block list. Nobody else writes meanwhile.
@@ -281,17 +343,16 @@ fn complete_order(
     Ok(completed == 1)
 }
 
-fn insert_certificate(connection: &mut SqliteConnection, certificate: &NewCertificate) -> Result<()> {
-    let id: i64 = diesel::insert_into(certificates::table)
-        .values(NewCertificateRow::new(certificate, certificate.issuer_id)?)
-        .returning(certificates::id)
-        .get_result(connection)?;
-    for name in &certificate.names {
+fn insert_certificate(connection: &mut SqliteConnection, id: i64, certificate: &NewCertificate) -> Result<()> {
+    diesel::insert_into(certificates::table)
+        .values(NewCertificateRow::new(id, certificate, certificate.issuer_id)?)
+        .execute(connection)?;
+    for (name_type, search_key) in names::search_keys(&certificate.names) {
         diesel::insert_into(certificate_names::table)
             .values((
                 certificate_names::certificate_id.eq(id),
-                certificate_names::name_type.eq(names::type_code(name.name_type())),
-                certificate_names::search_key.eq(names::search_key(name)),
+                certificate_names::name_type.eq(name_type),
+                certificate_names::search_key.eq(search_key),
             ))
             .execute(connection)?;
     }

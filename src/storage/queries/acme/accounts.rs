@@ -4,6 +4,7 @@ use diesel::sql_types::BigInt;
 use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, SelectableHelper};
 use diesel_async::RunQueryDsl;
 
+use super::walk::{Clause, Fragment, Index, Range, Source, Walk};
 use super::{Connection, Statement, audit, dialect, external_accounts, rate_limits};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::group_commit::Ending;
@@ -11,7 +12,7 @@ use crate::storage::rows::acme::{AccountRow, ExternalAccountKeyRow, NewAccountRo
 use crate::storage::schema::{acme_accounts, acme_external_account_keys};
 use crate::storage::{
     AcmeAccountChange, AcmeAccountCreated, AcmeAccountFilter, AcmeAccountRecord, AcmeAccountStatus, AcmeKeyChanged,
-    AcmeProblem, AuditEvent, NewAcmeAccount, RateLimitCharge,
+    AcmeProblem, AuditEvent, NewAcmeAccount, Page, RateLimitCharge,
 };
 use crate::x509::Timestamp;
 
@@ -84,33 +85,72 @@ pub(in super::super::super) async fn by_key(
     row.map(|(account, key)| account.into_record(key)).transpose()
 }
 
+const TABLE: &str = "acme_accounts";
+const ENDED: Index = Index {
+    table: TABLE,
+    name: Some("acme_accounts_ended"),
+    columns: &["status"],
+    row: "id",
+    partial: Some("status <> 0"),
+};
+
 /// Lists accounts, newest first.
 pub(in super::super::super) async fn list(
     connection: &mut Connection,
     filter: AcmeAccountFilter,
     before: Option<i64>,
     limit: u16,
-) -> Result<Vec<AcmeAccountRecord>> {
-    let mut query = accounts_with_keys!().into_boxed();
-    if let Some(status) = filter.status {
-        query = query.filter(acme_accounts::status.eq(account_status_code(status)));
+) -> Result<Page<AcmeAccountRecord>> {
+    let mut clauses = Vec::new();
+    if let Some(thumbprint) = filter.thumbprint {
+        let condition = Fragment::new("acme_accounts.thumbprint = ?").bind(thumbprint.as_slice());
+        let select = Fragment::new("SELECT id FROM acme_accounts WHERE thumbprint = ?").bind(thumbprint.as_slice());
+        clauses.push(Clause::exactly(condition, Source::Few(select)));
     }
     if let Some(key_id) = filter.external_account_key {
-        query = query.filter(acme_external_account_keys::key_id.eq(key_id));
+        clauses.push(of_keys("key_id", &key_id));
     }
     if let Some(principal) = filter.principal {
-        query = query.filter(acme_external_account_keys::principal.eq(principal));
+        clauses.push(of_keys("principal", &principal));
     }
-    if let Some(thumbprint) = filter.thumbprint {
-        query = query.filter(acme_accounts::thumbprint.eq(thumbprint.to_vec()));
+    if let Some(status) = filter.status {
+        let code = account_status_code(status);
+        let condition = Fragment::new(format!("acme_accounts.status = {code}"));
+        clauses.push(match status {
+            AcmeAccountStatus::Valid => Clause::filter(condition),
+            AcmeAccountStatus::Deactivated | AcmeAccountStatus::Revoked => {
+                Clause::exactly(condition, Source::Entries(&ENDED, vec![vec![code.into()]]))
+            }
+        });
     }
-    let rows: Vec<(AccountRow, Option<ExternalAccountKeyRow>)> = query
-        .filter(acme_accounts::id.lt(before.unwrap_or(i64::MAX)))
+    let range = Range::ALL.behind(before, true);
+    let walk = Walk::choose(connection, TABLE, clauses, range, true).await?;
+    let found: Vec<Row> = walk.page("acme_accounts.id", limit).load(connection).await?;
+    let ids: Vec<i64> = found.iter().map(|row| row.id).collect();
+    let next = walk.next(connection, limit, &ids).await?.map(|row| (0, row));
+    if ids.is_empty() {
+        return Ok(Page { items: Vec::new(), next });
+    }
+    let rows: Vec<(AccountRow, Option<ExternalAccountKeyRow>)> = accounts_with_keys!()
+        .filter(acme_accounts::id.eq_any(ids))
         .order(acme_accounts::id.desc())
-        .limit(i64::from(limit))
         .load(connection)
         .await?;
-    rows.into_iter().map(|(account, key)| account.into_record(key)).collect()
+    let items = rows.into_iter().map(|(account, key)| account.into_record(key)).collect::<Result<_>>()?;
+    Ok(Page { items, next })
+}
+
+/// The condition that an account is bound by a key of which a column has a value.
+fn of_keys(column: &str, value: &str) -> Clause {
+    let condition = format!(
+        "EXISTS (SELECT 1 FROM acme_external_account_keys WHERE acme_external_account_keys.id = \
+         acme_accounts.external_account_key_id AND {column} = ? LIMIT 1 OFFSET 0)"
+    );
+    let select = format!(
+        "SELECT acme_accounts.id FROM acme_external_account_keys JOIN acme_accounts \
+         ON acme_accounts.external_account_key_id = acme_external_account_keys.id WHERE {column} = ?"
+    );
+    Clause::exactly(Fragment::new(condition).bind(value), Source::Unordered(Fragment::new(select).bind(value)))
 }
 
 /// Changes a valid account.

@@ -9,6 +9,7 @@ use super::accounts::Row;
 use super::{Connection, Statement, audit, dialect, orders, rate_limits};
 use crate::error::Result;
 use crate::policy::acme::Identifier;
+use crate::storage::group_commit::Ending;
 use crate::storage::rows::acme::{AUTHORIZATION_COLUMNS, AuthorizationRow, encode};
 use crate::storage::{AcmeAuthorizationRecord, AcmeProblem, StartValidation, ValidationOutcome, ValidationResult};
 use crate::x509::Timestamp;
@@ -23,18 +24,23 @@ pub(in super::super::super) async fn valid(
     identifiers: Vec<Identifier>,
     until: Timestamp,
 ) -> Result<Vec<AcmeAuthorizationRecord>> {
-    let values: BTreeSet<String> = identifiers.iter().map(Identifier::authorization_value).collect();
-    let rows: Vec<AuthorizationRow> = Statement::new(format!(
-        "SELECT {AUTHORIZATION_COLUMNS} FROM acme_authorizations WHERE account_id = ? AND identifier {} AND status = 1 \
-         AND expires_at > ? ORDER BY expires_at DESC, id DESC LIMIT ?",
-        dialect::IN_TEXTS
-    ))
-    .bind(account_id)
-    .bind(dialect::List::texts(values.into_iter().collect())?)
-    .bind(until.unix())
-    .bind(MOST_VALID)
-    .load(connection)
-    .await?;
+    let mut values: BTreeSet<String> = identifiers.iter().map(Identifier::authorization_value).collect();
+    let select = |condition: &str| {
+        Statement::new(format!(
+            "SELECT {AUTHORIZATION_COLUMNS} FROM acme_authorizations WHERE account_id = ? AND identifier {condition} \
+             AND status = 1 AND expires_at > ? ORDER BY expires_at DESC, id DESC LIMIT ?"
+        ))
+        .bind(account_id)
+    };
+    let statement = match values.pop_first() {
+        // Most orders have one: of a list PostgreSQL may make a filter behind the index, and then reads all that the account has proven.
+        Some(only) if values.is_empty() => select("= ?").bind(only),
+        first => {
+            values.extend(first);
+            select(dialect::IN_TEXTS).bind(dialect::List::texts(values.into_iter().collect())?)
+        }
+    };
+    let rows: Vec<AuthorizationRow> = statement.bind(until.unix()).bind(MOST_VALID).load(connection).await?;
     let mut wanted: BTreeSet<Identifier> = identifiers.into_iter().collect();
     let mut found = Vec::new();
     for row in rows {
@@ -206,8 +212,11 @@ pub(in super::super::super) async fn due(
     rows.into_iter().map(AuthorizationRow::into_record).collect()
 }
 
-/// Writes down what a look came to.
-pub(in super::super::super) async fn finish(connection: &mut Connection, result: ValidationResult) -> Result<bool> {
+/// Writes down what a look came to. What it was charged to is given back when the result is not written.
+pub(in super::super::super) async fn finish(
+    connection: &mut Connection,
+    result: ValidationResult,
+) -> Result<Ending<bool>> {
     let ValidationResult { id, holder, now, outcome, charges, audit: event } = result;
     if let ValidationOutcome::Invalid { .. } = outcome {
         // Before the authorization, in the order of locks; undone if the result is not written.
@@ -250,13 +259,13 @@ pub(in super::super::super) async fn finish(connection: &mut Connection, result:
     };
     let written = statement.execute(connection).await?;
     if written == 0 {
-        return Ok(false);
+        return Ok(Ending::Undo(false));
     }
     if let ValidationOutcome::Invalid { error } = &outcome {
         orders::fail_dependent(connection, id, error).await?;
     }
     audit::append(connection, event.into_iter().collect()).await?;
-    Ok(true)
+    Ok(Ending::Commit(true))
 }
 
 /// Ends the leases of a process that stops: of validations, and of orders that are finalized in the background.

@@ -6,12 +6,13 @@
 //! What takes so many rows and no more finds them in a `WITH ... AS MATERIALIZED`: PostgreSQL may run a sub-select in a condition again, and
 //! with a limit that would find others.
 
-use super::{Backend, Connection, audit, dialect, idempotency, statement};
+use super::{Backend, Connection, audit, dialect, idempotency, statement, walk};
 
 pub(in super::super) mod accounts;
 pub(in super::super) mod authorizations;
 pub(in super::super) mod clean_up;
 pub(in super::super) mod external_accounts;
+pub(in super::super) mod order_listing;
 pub(in super::super) mod orders;
 pub(in super::super) mod rate_limits;
 pub(in super::super) mod renewal;

@@ -9,19 +9,18 @@ use diesel::{
 use diesel_async::RunQueryDsl;
 
 use super::accounts::{Row, hold_valid};
-use super::statement::Bind;
 use super::{Connection, Statement, authorizations, dialect, rate_limits};
 use crate::error::{Error, Result};
 use crate::storage::group_commit::Ending;
 use crate::storage::rows::CertificateRow;
 use crate::storage::rows::acme::{
     AUTHORIZATION_COLUMNS, JOINED_ORDER_COLUMNS, JoinedOrderRow, ORDER_COLUMNS, OrderAuthorizationRow, OrderRow,
-    encode, encode_identifiers, order_status_code,
+    encode, encode_identifiers,
 };
 use crate::storage::schema::{acme_orders, certificates};
 use crate::storage::{
-    AcmeAuthorizationRecord, AcmeOrderCreated, AcmeOrderFilter, AcmeOrderRecord, AcmeProblem, CertificateRecord,
-    NewAcmeAuthorization, NewAcmeOrder, OrderAuthorization, RateLimitCharge,
+    AcmeAuthorizationRecord, AcmeOrderCreated, AcmeOrderRecord, AcmeProblem, CertificateRecord, NewAcmeAuthorization,
+    NewAcmeOrder, OrderAuthorization, RateLimitCharge,
 };
 use crate::x509::{SerialNumber, Timestamp};
 
@@ -173,9 +172,9 @@ pub(in super::super::super) async fn find(
     let rows: Vec<JoinedOrderRow> = Statement::new(format!(
         "SELECT {JOINED_ORDER_COLUMNS}, {AUTHORIZATION_COLUMNS} FROM acme_orders \
          JOIN acme_order_authorizations ON acme_order_authorizations.order_id = acme_orders.id \
-         JOIN acme_authorizations ON acme_authorizations.id = acme_order_authorizations.authorization_id \
-         WHERE acme_orders.id = ? AND acme_orders.account_id = COALESCE(?, acme_orders.account_id) \
-         ORDER BY acme_order_authorizations.position"
+         {} WHERE acme_orders.id = ? AND acme_orders.account_id = COALESCE(?, acme_orders.account_id) \
+         ORDER BY acme_order_authorizations.position",
+        dialect::JOIN_AUTHORIZATIONS
     ))
     .bind(id)
     .bind(account_id)
@@ -249,7 +248,7 @@ pub(in super::super::super) async fn of_certificate(
 }
 
 /// Finds the authorizations of orders, each in the order of its identifiers.
-async fn authorizations_of(
+pub(super) async fn authorizations_of(
     connection: &mut Connection,
     orders: Vec<i64>,
 ) -> Result<BTreeMap<i64, Vec<AcmeAuthorizationRecord>>> {
@@ -286,61 +285,6 @@ pub(in super::super::super) async fn of_account(
     .load(connection)
     .await?;
     Ok(rows.into_iter().map(|row| row.id).collect())
-}
-
-/// Lists orders with their authorizations, newest first.
-pub(in super::super::super) async fn list(
-    connection: &mut Connection,
-    filter: AcmeOrderFilter,
-    before: Option<i64>,
-    limit: u16,
-) -> Result<Vec<(AcmeOrderRecord, Vec<AcmeAuthorizationRecord>)>> {
-    let mut sql = format!("SELECT {ORDER_COLUMNS} FROM acme_orders WHERE id < ?");
-    let mut statement_binds: Vec<Bind> = vec![before.unwrap_or(i64::MAX).into()];
-    let mut filter_by = |condition: &str, value: Bind| {
-        sql.push_str(condition);
-        statement_binds.push(value);
-    };
-    if let Some(account) = filter.account_id {
-        filter_by(" AND account_id = ?", account.into());
-    }
-    if let Some(status) = filter.status {
-        filter_by(" AND status = ?", order_status_code(status).into());
-    }
-    if let Some(profile) = filter.profile {
-        filter_by(" AND profile = ?", profile.into());
-    }
-    if let Some(moment) = filter.created_after {
-        filter_by(" AND created_at >= ?", moment.unix().into());
-    }
-    if let Some(moment) = filter.created_before {
-        filter_by(" AND created_at < ?", moment.unix().into());
-    }
-    if let Some(identifier) = filter.identifier {
-        let (value, wildcard) = match identifier.strip_prefix("*.") {
-            Some(rest) => (rest.to_owned(), true),
-            None => (identifier, false),
-        };
-        filter_by(
-            " AND id IN (SELECT acme_order_authorizations.order_id FROM acme_authorizations \
-             JOIN acme_order_authorizations ON acme_order_authorizations.authorization_id = acme_authorizations.id \
-             WHERE acme_authorizations.identifier = ?",
-            value.into(),
-        );
-        filter_by(" AND acme_authorizations.wildcard = ?)", wildcard.into());
-    }
-    filter_by(" ORDER BY id DESC LIMIT ?", i64::from(limit).into());
-    let statement = statement_binds.into_iter().fold(Statement::new(sql), Statement::bind);
-    let rows: Vec<OrderRow> = statement.load(connection).await?;
-    let orders: Vec<AcmeOrderRecord> = rows.into_iter().map(OrderRow::into_record).collect::<Result<_>>()?;
-    let mut authorizations = authorizations_of(connection, orders.iter().map(|order| order.id).collect()).await?;
-    Ok(orders
-        .into_iter()
-        .map(|order| {
-            let of_order = authorizations.remove(&order.id).unwrap_or_default();
-            (order, of_order)
-        })
-        .collect())
 }
 
 /// Makes an order that is pending or processing invalid.

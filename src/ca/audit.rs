@@ -6,7 +6,7 @@ use super::CertificateAuthority;
 use crate::auth::permission::ReadAudit;
 use crate::auth::{Authorized, Caller};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{AuditEvent, AuditFilter, AuditOutcome, AuditVerification, StoredAuditEvent};
+use crate::storage::{AuditEvent, AuditFilter, AuditOutcome, AuditVerification, Page, StoredAuditEvent};
 
 /// The most characters of an object: it is indexed, and part of it may come from a caller.
 const MAXIMUM_OBJECT: usize = 255;
@@ -97,7 +97,7 @@ impl CertificateAuthority {
         filter: &AuditFilter,
         before: Option<i64>,
         limit: u16,
-    ) -> Result<Vec<StoredAuditEvent>> {
+    ) -> Result<Page<StoredAuditEvent>> {
         self.storage.audit_events(filter, before, limit).await
     }
 
@@ -138,6 +138,6 @@ const fn is_refusal(kind: ErrorKind) -> bool {
         | ErrorKind::PolicyViolation
         | ErrorKind::IdempotencyKeyReused
         | ErrorKind::RateLimited => true,
-        ErrorKind::Unavailable | ErrorKind::Configuration | ErrorKind::Internal => false,
+        ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::Configuration | ErrorKind::Internal => false,
     }
 }

@@ -8,7 +8,7 @@ use crate::auth::Authorized;
 use crate::auth::permission::{ReadCertificates, ReadStatistics};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    CertificateFilter, CertificateRecord, CertificateState, CertificateStatus, PageRequest, Statistics,
+    CertificateFilter, CertificateRecord, CertificateState, CertificateStatus, Page, PageRequest, Statistics,
 };
 use crate::x509::{Certificate, SerialNumber, Timestamp};
 
@@ -48,7 +48,8 @@ impl CertificateAuthority {
         self.visible_certificate(authorization.owner(), reference).await
     }
 
-    /// Lists certificates that the caller may see.
+    /// Lists certificates that the caller may see. A page looks at a bounded number of rows: it may have fewer certificates than were asked
+    /// for though another one follows.
     ///
     /// # Errors
     /// Those of the storage.
@@ -57,18 +58,18 @@ impl CertificateAuthority {
         authorization: &Authorized<ReadCertificates>,
         filter: CertificateFilter,
         page: PageRequest,
-    ) -> Result<Vec<CertificateView>> {
+    ) -> Result<Page<CertificateView>> {
         let filter = CertificateFilter {
             owner: authorization.owner().map(str::to_owned),
             now: Some(self.clock.now()),
             ..filter
         };
-        let records = self.storage.certificates(&filter, page).await?;
-        let mut views = Vec::with_capacity(records.len());
-        for record in records {
+        let Page { items, next } = self.storage.certificates(&filter, page).await?;
+        let mut views = Vec::with_capacity(items.len());
+        for record in items {
             views.push(self.view(record).await?);
         }
-        Ok(views)
+        Ok(Page { items: views, next })
     }
 
     /// Counts over the inventory.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::issuer::Issuer;
+use super::labels::check_labels;
 use super::profiles::ActiveProfile;
 use super::{CertificateAuthority, CertificateView};
 use crate::auth::permission::IssueCertificates;
@@ -22,10 +23,6 @@ use crate::x509::{Certificate, CertificateRequest, SerialNumber};
 
 /// How long an idempotency key is held.
 pub(super) const IDEMPOTENCY_KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-
-const MAXIMUM_LABELS: usize = 32;
-const MAXIMUM_LABEL_KEY: usize = 63;
-const MAXIMUM_LABEL_VALUE: usize = 255;
 
 /// A request for a certificate, decoded by a front door.
 #[derive(Clone, Debug)]
@@ -179,15 +176,29 @@ impl CertificateAuthority {
         }
     }
 
+    /// Issues. What was answered before under the same idempotency key is found by the commit, and looked up beforehand only for a request that is
+    /// refused: one that is the first of its key, as nearly all are, asks the database once.
     async fn issue_for(&self, purpose: Purpose<'_>, request: IssuanceRequest) -> Result<Issued> {
-        let caller = purpose.caller;
-        if let Some(issued) = self.replay(caller, request.idempotency.as_ref()).await? {
-            return Ok(issued);
+        let idempotency = request.idempotency.clone();
+        match self.issue_anew(purpose, request).await {
+            // The database or the key is away, or there is too much to do: nothing more is asked of them.
+            Err(error) if error.kind() != ErrorKind::Unavailable => {
+                self.replay(purpose.caller, idempotency.as_ref()).await?.ok_or(error)
+            }
+            finished => finished,
         }
+    }
+
+    async fn issue_anew(&self, purpose: Purpose<'_>, request: IssuanceRequest) -> Result<Issued> {
+        let caller = purpose.caller;
         check_labels(&request.labels)?;
         let profile = self.usable_profile(caller, &request.profile)?;
         let issuer = self.usable_issuer(caller, &profile, request.issuer.as_deref())?;
-        let approved = self.evaluate(caller, &request, &profile, &issuer).await?.map_err(Error::policy)?;
+        // The commit looks at the block list; here it is looked at only to name all violations at once.
+        let approved = match self.evaluate_with(caller, &request, &profile, &issuer, false) {
+            Ok(approved) => approved,
+            Err(_) => self.evaluate(caller, &request, &profile, &issuer).await?.map_err(Error::policy)?,
+        };
         let version = (profile.record.name.as_str(), profile.record.version);
         self.sign_and_record(purpose, approved, version, &issuer, request).await
     }
@@ -203,8 +214,8 @@ impl CertificateAuthority {
     ) -> Result<Issued> {
         let caller = purpose.caller;
         let prepared = issuer.prepare(&approved, self.new_serial()?, &self.settings)?;
-        let signed = issuer.sign(prepared).await?;
-        let certificate = Certificate::from_der(&signed.der)?;
+        let signed = issuer.sign(&approved, prepared).await?;
+        let certificate = signed.certificate;
         let issued_at = self.clock.now();
         let row = NewCertificate {
             serial: signed.serial,
@@ -223,7 +234,7 @@ impl CertificateAuthority {
             issued_at,
             labels: request.labels,
             crl_shard: signed.crl_shard,
-            der: signed.der,
+            der: certificate.as_der().to_vec(),
         };
         let audit = self.event(
             caller,
@@ -349,6 +360,7 @@ impl CertificateAuthority {
         Ok(Arc::clone(issuer))
     }
 
+    /// Evaluates the policy with the block list, so that all violations are named at once.
     async fn evaluate(
         &self,
         caller: &Caller,
@@ -356,12 +368,23 @@ impl CertificateAuthority {
         profile: &ActiveProfile,
         issuer: &Issuer,
     ) -> Result<Result<ApprovedRequest, Vec<Violation>>> {
-        // Within the commit it is asked again; that of an order has nothing to add here to what is refused with it.
+        // That of an order has nothing to add to what is refused with it.
         let key_is_blocked = match request.order {
             None => self.storage.key_is_blocked(&request.csr.public_key().spki_sha256()).await?,
             Some(_) => false,
         };
-        Ok(policy::evaluate(&Evaluation {
+        Ok(self.evaluate_with(caller, request, profile, issuer, key_is_blocked))
+    }
+
+    fn evaluate_with(
+        &self,
+        caller: &Caller,
+        request: &IssuanceRequest,
+        profile: &ActiveProfile,
+        issuer: &Issuer,
+        key_is_blocked: bool,
+    ) -> Result<ApprovedRequest, Vec<Violation>> {
+        policy::evaluate(&Evaluation {
             request: &request.csr,
             adjustments: &request.adjustments,
             profile: &profile.compiled,
@@ -369,7 +392,7 @@ impl CertificateAuthority {
             issuer: &issuer.limits,
             key_is_blocked,
             now: self.clock.now(),
-        }))
+        })
     }
 
     /// Makes a serial number from the clock and the random source.
@@ -475,26 +498,4 @@ fn issuance_details(row: &NewCertificate, issuer: &str, purpose: Purpose<'_>) ->
         }
     }
     details
-}
-
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
-    if labels.len() > MAXIMUM_LABELS {
-        return Err(Error::malformed(format!("{} labels are too many; at most {MAXIMUM_LABELS}", labels.len())));
-    }
-    for (key, value) in labels {
-        let key_is_well_formed = (1..=MAXIMUM_LABEL_KEY).contains(&key.len())
-            && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
-        if !key_is_well_formed {
-            return Err(Error::malformed(format!(
-                "the label key `{}` is not 1 to {MAXIMUM_LABEL_KEY} of `A-Z a-z 0-9 - _ . /`",
-                key.escape_debug()
-            )));
-        }
-        if value.chars().count() > MAXIMUM_LABEL_VALUE || value.chars().any(char::is_control) {
-            return Err(Error::malformed(format!(
-                "the value of the label `{key}` is over {MAXIMUM_LABEL_VALUE} characters or holds control characters"
-            )));
-        }
-    }
-    Ok(())
 }

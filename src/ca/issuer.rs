@@ -191,12 +191,13 @@ pub(super) struct PreparedCertificate {
     to_be_signed: Vec<u8>,
     serial: SerialNumber,
     crl_shard: i32,
+    extensions: Vec<Extension>,
 }
 
 /// A signed certificate that has not been recorded yet: it must not leave the core.
 #[derive(Debug)]
 pub(super) struct SignedCertificate {
-    pub(super) der: Vec<u8>,
+    pub(super) certificate: Certificate,
     pub(super) serial: SerialNumber,
     /// The shard of the CRL that its distribution point names; 0 for the full CRL.
     pub(super) crl_shard: i32,
@@ -258,25 +259,43 @@ impl Issuer {
     ) -> Result<PreparedCertificate> {
         let crl_shard = self.crl_shard(&serial, settings);
         let extensions = self.leaf_extensions(approved, settings, crl_shard);
-        let template = CertificateTemplate {
-            serial: &serial,
+        let to_be_signed = linted(&self.template(approved, &serial, &extensions)?)?;
+        Ok(PreparedCertificate { to_be_signed, serial, crl_shard, extensions })
+    }
+
+    fn template<'a>(
+        &'a self,
+        approved: &'a ApprovedRequest,
+        serial: &'a SerialNumber,
+        extensions: &'a [Extension],
+    ) -> Result<CertificateTemplate<'a>> {
+        Ok(CertificateTemplate {
+            serial,
             signature_algorithm: self.signature_algorithm()?,
             issuer: &self.certificate.subject,
             not_before: approved.not_before(),
             not_after: approved.not_after(),
             subject: approved.subject(),
             public_key: approved.public_key(),
-            extensions: &extensions,
-        };
-        let to_be_signed = linted(&template)?;
-        Ok(PreparedCertificate { to_be_signed, serial, crl_shard })
+            extensions,
+        })
     }
 
-    /// Signs prepared bytes. The only call that touches the key for a certificate.
-    pub(super) async fn sign(&self, prepared: PreparedCertificate) -> Result<SignedCertificate> {
-        let PreparedCertificate { to_be_signed, serial, crl_shard } = prepared;
+    /// Signs what was prepared for an approved request. The only call that touches the key for a certificate.
+    pub(super) async fn sign(
+        &self,
+        approved: &ApprovedRequest,
+        prepared: PreparedCertificate,
+    ) -> Result<SignedCertificate> {
+        let PreparedCertificate { to_be_signed, serial, crl_shard, extensions } = prepared;
         let der = self.sign_object(to_be_signed).await?;
-        Ok(SignedCertificate { der, serial, crl_shard })
+        let certificate = self.template(approved, &serial, &extensions)?.certificate(der)?;
+        debug_assert_eq!(
+            Certificate::from_der(certificate.as_der()).map(|parsed| format!("{parsed:?}")).unwrap_or_default(),
+            format!("{certificate:?}"),
+            "what was signed is what others read"
+        );
+        Ok(SignedCertificate { certificate, serial, crl_shard })
     }
 
     /// Signs to-be-signed bytes of a certificate or CRL and joins them to the whole object.

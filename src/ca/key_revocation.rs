@@ -12,7 +12,7 @@ use crate::auth::permission::RevokeCertificates;
 use crate::auth::{Authorized, Caller, Role};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    AuditOutcome, CertificateFilter, CertificateStatus, KeyRevocation, KeyRevoked, PageRequest, SortKey,
+    AuditOutcome, CertificateFilter, CertificateStatus, KeyRevocation, KeyRevoked, Page, PageRequest, SortKey,
 };
 use crate::x509::crl::RevocationReason;
 use crate::x509::distinguished_name::AttributeType;
@@ -209,8 +209,17 @@ impl CertificateAuthority {
             now: Some(now),
             ..CertificateFilter::default()
         };
-        let page = PageRequest { limit: LISTED, sort: SortKey::IssuedAt, descending: false, after: None };
-        let records = self.storage.certificates(&filter, page).await?;
+        let mut records = Vec::new();
+        let mut after = None;
+        loop {
+            let page = PageRequest { limit: LISTED, sort: SortKey::IssuedAt, descending: false, after };
+            let Page { items, next } = self.storage.certificates(&filter, page).await?;
+            records.extend(items);
+            after = next;
+            if after.is_none() || records.len() >= usize::from(LISTED) {
+                break;
+            }
+        }
         let (compromised, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| {
             record.revocation.is_some_and(|revocation| revocation.reason == RevocationReason::KeyCompromise)
         });

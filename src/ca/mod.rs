@@ -12,6 +12,7 @@ pub mod issuer;
 pub mod issuers;
 pub mod key_revocation;
 pub mod keys;
+mod labels;
 pub mod ocsp;
 pub mod profiles;
 pub mod renewal;

@@ -8,7 +8,7 @@ use crate::auth::permission::{ReleaseCertificates, RevokeCertificates};
 use crate::auth::{Authorized, Caller, Role};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    AuditOutcome, CertificateFilter, CertificateRecord, CertificateState, PageRequest, RevocationRecord, SortKey,
+    AuditOutcome, CertificateFilter, CertificateRecord, CertificateState, Page, PageRequest, RevocationRecord, SortKey,
     Source, StateChange, StateChanged,
 };
 use crate::x509::crl::RevocationReason;
@@ -110,9 +110,7 @@ impl CertificateAuthority {
         let mut after = None;
         loop {
             let page = PageRequest { limit: BULK_PAGE, sort: SortKey::IssuedAt, descending: false, after };
-            let records = self.storage.certificates(&filter, page).await?;
-            let Some(last) = records.last() else { return Ok(result) };
-            after = Some((last.issued_at.unix(), last.id));
+            let Page { items: records, next } = self.storage.certificates(&filter, page).await?;
             for record in
                 records.into_iter().filter(|record| !self.is_own(record) && can_be_revoked(record, request.reason, now))
             {
@@ -131,6 +129,10 @@ impl CertificateAuthority {
                     result.serials.push(serial);
                 }
             }
+            if next.is_none() {
+                return Ok(result);
+            }
+            after = next;
         }
     }
 

@@ -33,6 +33,7 @@ pub use settings::AcmeSettings;
 use self::validation::ChallengeValidator;
 use super::CertificateAuthority;
 use crate::error::Result;
+use crate::x509::Timestamp;
 
 /// The moment from which row numbers count: 2020-01-01T00:00:00Z, in Unix milliseconds.
 const ROW_EPOCH_MS: i64 = 1_577_836_800_000;
@@ -43,6 +44,12 @@ const ROW_RANDOM_BITS: u32 = 22;
 #[must_use]
 pub fn row_number(text: &str) -> Option<i64> {
     text.parse::<i64>().ok().filter(|number| *number >= 0 && number.to_string() == text)
+}
+
+/// Returns the first row number that something made in a second can have.
+fn first_row_of(moment: Timestamp) -> i64 {
+    let elapsed = moment.unix().saturating_mul(1000).saturating_sub(ROW_EPOCH_MS);
+    elapsed.clamp(0, i64::MAX >> ROW_RANDOM_BITS) << ROW_RANDOM_BITS
 }
 
 /// The ACME server over one CA.

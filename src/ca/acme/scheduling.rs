@@ -5,13 +5,15 @@
 //! picked up by [`Acme::validate_due`]. How a look goes is in `scheduling/looks.rs`.
 
 mod looks;
+mod waiting;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
+use self::waiting::Waiting;
 use super::{Acme, AcmeSettings};
 use crate::error::Result;
 use crate::storage::AcmeAuthorizationRecord;
@@ -34,6 +36,8 @@ pub struct Scheduling {
     turns: Arc<Semaphore>,
     /// One for each look that is under way or waits for its turn.
     places: Arc<Semaphore>,
+    /// The looks that wait for a turn: whoever gets one takes the next of these.
+    waiting: Mutex<Waiting<Look>>,
     concurrency: u32,
     /// Whether something found no room here, or more may be due than was taken up.
     is_overfull: AtomicBool,
@@ -45,10 +49,19 @@ pub struct Scheduling {
 /// Room for a look.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// Given back with the place.
-    _place: OwnedSemaphorePermit,
+    /// Given back when the look is over.
+    place: OwnedSemaphorePermit,
     /// Absent while others are before it.
     turn: Option<OwnedSemaphorePermit>,
+}
+
+/// A look that is to be made.
+#[derive(Debug)]
+struct Look {
+    record: AcmeAuthorizationRecord,
+    lease_until_ms: i64,
+    /// Given back when the look is over.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Scheduling {
@@ -58,6 +71,7 @@ impl Scheduling {
         Self {
             turns: Arc::new(Semaphore::new(concurrency)),
             places: Arc::new(Semaphore::new(concurrency.saturating_add(QUEUE_LENGTH))),
+            waiting: Mutex::default(),
             concurrency: u32::try_from(concurrency).unwrap_or(u32::MAX),
             is_overfull: AtomicBool::new(false),
             room: Notify::new(),
@@ -71,7 +85,7 @@ impl Scheduling {
             return None;
         }
         match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => Some(Place { _place: place, turn: Arc::clone(&self.turns).try_acquire_owned().ok() }),
+            Ok(place) => Some(Place { place, turn: Arc::clone(&self.turns).try_acquire_owned().ok() }),
             Err(_full) => {
                 self.is_overfull.store(true, Ordering::Release);
                 None
@@ -89,6 +103,18 @@ impl Scheduling {
         let mut stopping = self.stopping.subscribe();
         // An error means that this is gone, and with it whoever could wait.
         let _stopped = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting<Look>> {
+        // Nothing panics while it is held.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn, and takes the look that comes next.
+    async fn next_look(&self) -> Option<(OwnedSemaphorePermit, Look)> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+        let look = self.waiting().pop()?;
+        Some((turn, look))
     }
 
     /// Returns how many looks can begin at once.
@@ -160,8 +186,24 @@ impl Acme {
     pub(super) fn look(self: &Arc<Self>, record: AcmeAuthorizationRecord, place: Place, lease_until_ms: i64) {
         let acme = Arc::clone(self);
         metrics::gauge!("chancery_acme_validation_queue").increment(1.0);
+        let account = record.account_id;
+        let look = Look { record, lease_until_ms, _place: place.place };
+        let begins = match place.turn {
+            Some(turn) => Some((turn, look)),
+            None => {
+                self.scheduling.waiting().push(account, look);
+                None
+            }
+        };
         tokio::spawn(async move {
-            acme.look_in_turn(record, place, lease_until_ms).await;
+            let begins = match begins {
+                Some(begins) => Some(begins),
+                // As many ask for a turn as looks wait; which of these it is for is decided when it comes.
+                None => acme.scheduling.next_look().await,
+            };
+            if let Some((turn, look)) = begins {
+                acme.look_in_turn(look, turn).await;
+            }
             metrics::gauge!("chancery_acme_validation_queue").decrement(1.0);
             // Nobody waits for room as a rule, and then nobody need ask the database.
             if acme.scheduling.is_overfull.load(Ordering::Acquire) {

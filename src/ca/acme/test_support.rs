@@ -113,6 +113,7 @@ async fn open(directory: &TempDir, clock: &Arc<TestClock>) -> Arc<CertificateAut
         root_certificates: None,
         statement_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(10),
+        maximum_wait: Duration::from_secs(10),
     };
     let storage = storage::open(&options).await.unwrap();
     let ring = KeyRing::from(KeyEncryptionKey::from_bytes([7; 32]));

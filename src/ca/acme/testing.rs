@@ -166,6 +166,7 @@ impl World {
             root_certificates: None,
             statement_timeout: PATIENCE,
             connect_timeout: PATIENCE,
+            maximum_wait: PATIENCE,
         };
         let storage = storage::open(&options).await.unwrap();
         let clock = Arc::new(TestClock(AtomicI64::new(START_MS)));
@@ -318,7 +319,7 @@ impl World {
             outcome: Some(outcome),
             ..storage::AuditFilter::default()
         };
-        let events = self.storage().audit_events(&filter, None, 500).await.unwrap();
+        let events = self.storage().audit_events(&filter, None, 500).await.unwrap().items;
         events.into_iter().map(|stored| stored.event).collect()
     }
 
@@ -329,7 +330,7 @@ impl World {
 
     /// Returns how many audit events of an action there are.
     pub(super) async fn audited(&self, action: &str) -> usize {
-        let events = self.storage().audit_events(&storage::AuditFilter::default(), None, 500).await.unwrap();
+        let events = self.storage().audit_events(&storage::AuditFilter::default(), None, 500).await.unwrap().items;
         events.iter().filter(|stored| stored.event.action == action).count()
     }
 }

@@ -7,11 +7,11 @@ use super::{Account, object};
 use crate::auth::permission::{ManageAcme, ReadAcme};
 use crate::auth::{Authorized, Caller};
 use crate::ca::acme::rate_limits::{AccountRateLimits, AccountRateLimitsChange};
-use crate::ca::acme::{Acme, OrderStatus, OrderView};
+use crate::ca::acme::{Acme, OrderStatus, OrderView, first_row_of};
 use crate::error::{Error, Result};
 use crate::storage::{
     AcmeAccountChange, AcmeAccountFilter, AcmeAccountRecord, AcmeAccountStatus, AcmeOrderFilter, AcmeOrderStatus,
-    AuditOutcome,
+    AuditOutcome, Page,
 };
 
 /// The most rows that a page of orders of one status reads: whether an order is ready follows from its authorizations, so those that are
@@ -40,7 +40,7 @@ impl Acme {
         filter: &AcmeAccountFilter,
         before: Option<i64>,
         limit: u16,
-    ) -> Result<Vec<AcmeAccountRecord>> {
+    ) -> Result<Page<AcmeAccountRecord>> {
         self.ca.storage.acme_accounts(filter, before, limit).await
     }
 
@@ -114,15 +114,18 @@ impl Acme {
         before: Option<i64>,
         limit: u16,
     ) -> Result<OrderPage> {
-        let filter = AcmeOrderFilter { status: status.map(stored_status), ..filter.clone() };
+        let from_row = filter.created_after.map(first_row_of);
+        let filter = AcmeOrderFilter { status: status.map(stored_status), from_row, ..filter.clone() };
+        let before = before.into_iter().chain(filter.created_before.map(first_row_of)).min();
         let limit = limit.min(MOST_ORDERS);
         let (mut orders, mut next, mut read) = (Vec::new(), before, 0_usize);
         loop {
-            let rows = self.ca.storage.acme_orders(&filter, next, limit).await?;
-            let is_last = rows.len() < usize::from(limit);
-            read = read.saturating_add(rows.len());
+            let page = self.ca.storage.acme_orders(&filter, next, limit).await?;
+            let behind = page.next.map(|(_, row)| row);
+            let is_short = page.items.len() < usize::from(limit);
+            read = read.saturating_add(page.items.len());
             let now = self.ca.clock.now();
-            for (record, authorizations) in rows {
+            for (record, authorizations) in page.items {
                 let id = record.id;
                 let view = OrderView::at(record, authorizations, now);
                 if status.is_some_and(|status| view.status != status) {
@@ -135,12 +138,11 @@ impl Acme {
                 next = Some(id);
                 orders.push(view);
             }
-            if is_last {
-                return Ok(OrderPage { orders, next: None });
+            // A short page has looked at all that one request should.
+            if behind.is_none() || is_short || orders.len() >= usize::from(limit) || read >= MOST_ROWS {
+                return Ok(OrderPage { orders, next: behind });
             }
-            if orders.len() >= usize::from(limit) || read >= MOST_ROWS {
-                return Ok(OrderPage { orders, next });
-            }
+            next = behind;
         }
     }
 

@@ -12,7 +12,7 @@ use crate::storage::{AuditFilter, AuditOutcome};
 
 async fn audited(acme: &Acme, action: &str, outcome: AuditOutcome) -> usize {
     let filter = AuditFilter { action: Some(action.to_owned()), outcome: Some(outcome), ..AuditFilter::default() };
-    acme.ca().storage().audit_events(&filter, None, 1000).await.unwrap().len()
+    acme.ca().storage().audit_events(&filter, None, 1000).await.unwrap().items.len()
 }
 
 fn key_change(old: &TestKey, new: &TestKey, account: &str) -> Value {

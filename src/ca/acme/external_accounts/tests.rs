@@ -81,7 +81,7 @@ async fn a_key_belongs_to_its_maker_and_is_shown_once() {
     assert_ne!((&other.key.key_id, secret(&other)), (&created.key.key_id, secret(&created)));
     let listed = fixture.acme.list_external_account_keys(&reading(&administrator()), None, 10).await.unwrap();
     assert_eq!(listed.len(), 2);
-    let events = fixture.acme.ca().storage().audit_events(&AuditFilter::default(), None, 100).await.unwrap();
+    let events = fixture.acme.ca().storage().audit_events(&AuditFilter::default(), None, 100).await.unwrap().items;
     let written = format!("{events:?}");
     assert!(written.contains(&created.key.key_id) && !written.contains(created.hmac_key.expose_secret()));
 }

@@ -22,7 +22,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub(super) async fn issued(world: &World) -> usize {
     let filter = CertificateFilter { profile: Some("server".to_owned()), ..CertificateFilter::default() };
     let page = PageRequest { limit: 500, sort: SortKey::IssuedAt, descending: false, after: None };
-    world.storage().certificates(&filter, page).await.unwrap().len()
+    world.storage().certificates(&filter, page).await.unwrap().items.len()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::Place;
+use super::Look;
 use crate::auth::Caller;
 use crate::ca::acme::Acme;
 use crate::ca::acme::orders::subproblem;
@@ -33,15 +34,9 @@ enum Seen {
 }
 
 impl Acme {
-    /// Waits for its turn and looks, unless the lease would end meanwhile.
-    pub(super) async fn look_in_turn(&self, record: AcmeAuthorizationRecord, place: Place, lease_until_ms: i64) {
-        let turn = match place.turn {
-            Some(turn) => turn,
-            None => {
-                let Ok(turn) = std::sync::Arc::clone(&self.scheduling.turns).acquire_owned().await else { return };
-                turn
-            }
-        };
+    /// Looks in its turn, unless the lease would end meanwhile.
+    pub(super) async fn look_in_turn(&self, look: Look, turn: OwnedSemaphorePermit) {
+        let Look { record, lease_until_ms, _place } = look;
         if *self.scheduling.stopping.borrow() {
             return;
         }

@@ -41,6 +41,8 @@ pub enum ErrorKind {
     RateLimited,
     /// A dependency (database, HSM) is away, or the service is stopping; the same request may succeed later.
     Unavailable,
+    /// More is asked for than the service can do in time; nothing of the request was done.
+    Overloaded,
     /// A configuration value is missing or not valid. Seen by operators at start, never by clients.
     Configuration,
     /// A defect or an unexpected condition; the client sees only the request id.
@@ -62,7 +64,7 @@ pub struct ErrorEntry {
 
 impl ErrorKind {
     /// Every kind, for tests and for the OpenAPI document.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Malformed,
         Self::BadCsr,
         Self::Unauthenticated,
@@ -77,6 +79,7 @@ impl ErrorKind {
         Self::IdempotencyKeyReused,
         Self::RateLimited,
         Self::Unavailable,
+        Self::Overloaded,
         Self::Configuration,
         Self::Internal,
     ];
@@ -105,6 +108,7 @@ impl ErrorKind {
             }
             Self::RateLimited => (429, "rate_limited", "Too many requests", "rateLimited"),
             Self::Unavailable => (503, "unavailable", "The service is temporarily unavailable", "serverInternal"),
+            Self::Overloaded => (503, "overloaded", "The service is asked for more than it can do", "serverInternal"),
             Self::Configuration => (500, "configuration", "The configuration is not valid", "serverInternal"),
             Self::Internal => (500, "internal", "An internal error occurred", "serverInternal"),
         };

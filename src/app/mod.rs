@@ -2,6 +2,7 @@
 
 mod acme;
 mod authentication;
+pub(crate) mod descriptors;
 pub(crate) mod keys;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,6 +17,7 @@ use crate::ca::{CertificateAuthority, Settings};
 use crate::config::{Authority, Config, Tls};
 use crate::environment::{SystemClock, SystemRandomSource};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::admission::AdmissionSettings;
 use crate::http::server::{self, Bound, Listeners, ServerSettings};
 use crate::http::tls::{self, SwappableCertificate, SwappableRoots, TlsCertificate};
 use crate::http::{AppState, HttpSettings, metrics};
@@ -134,16 +136,29 @@ impl Service {
             HttpSettings {
                 csr_limit: config.limits.csr_body,
                 body_limit: config.limits.body,
+                body_timeout: config.server.client_body_timeout,
+                admission: AdmissionSettings {
+                    places: config.server.concurrent_requests,
+                    maximum_wait: config.server.maximum_wait,
+                    ..AdmissionSettings::default()
+                },
                 trusted_proxies: config.server.trusted_proxies.clone(),
                 acme_enabled: config.acme.enabled,
                 acme_base_url: config.acme.base_url.clone(),
                 default_profile: config.default_profile.clone(),
             },
         );
+        let limit = descriptors::raise();
+        if let Some(problem) = descriptors::problem(config, limit) {
+            tracing::warn!("{problem}");
+        }
         let settings = ServerSettings {
             workers: config.server.workers,
-            max_connections: config.server.maximum_connections,
+            max_connections: descriptors::connections(config, limit),
+            max_connections_per_address: config.server.maximum_connections_per_address,
             header_timeout: config.server.client_header_timeout,
+            keep_alive: config.server.keep_alive,
+            write_timeout: config.server.client_write_timeout,
             shutdown_timeout: config.server.shutdown_timeout,
             ..ServerSettings::default()
         };

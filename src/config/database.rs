@@ -29,6 +29,9 @@ pub struct Database {
     /// The longest a connection may take to open.
     #[serde(with = "duration")]
     pub connect_timeout: Duration,
+    /// The longest that an operation waits for a connection, or for its turn to be written.
+    #[serde(deserialize_with = "read::short_duration")]
+    pub maximum_wait: Duration,
 }
 
 impl Default for Database {
@@ -39,6 +42,7 @@ impl Default for Database {
             root_certificates: None,
             statement_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
+            maximum_wait: Duration::from_secs(1),
         }
     }
 }
@@ -48,6 +52,7 @@ impl Database {
         read::within(problems, "database.connections", self.connections, 1, 1000);
         read::lasting(problems, "database.statement_timeout", self.statement_timeout, 1, 3600);
         read::lasting(problems, "database.connect_timeout", self.connect_timeout, 1, 300);
+        read::shortly(problems, "database.maximum_wait", self.maximum_wait, 100, 60_000);
         let is_postgres = self.url.as_ref().is_some_and(|url| matches!(url.backend, Backend::Postgres { .. }));
         if self.root_certificates.is_some() && !is_postgres {
             problems.push("`database.root_certificates` has no use without a PostgreSQL `database.url`".to_owned());

@@ -161,6 +161,7 @@ impl Config {
             root_certificates: self.database.root_certificates.clone(),
             statement_timeout: self.database.statement_timeout,
             connect_timeout: self.database.connect_timeout,
+            maximum_wait: self.database.maximum_wait,
         }
     }
 

@@ -15,6 +15,18 @@ pub(super) fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> R
     duration::deserialize(deserializer).map(Some)
 }
 
+/// Reads a duration that may be shorter than a second: `250ms`, or as others are written.
+pub(super) fn short_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let Some(digits) = text.strip_suffix("ms") else { return duration::parse(&text).map_err(D::Error::custom) };
+    let is_number = !digits.is_empty() && digits.bytes().all(|octet| octet.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number).map(Duration::from_millis).ok_or_else(|| {
+        D::Error::custom(format!(
+            "`{text}` is not a duration; write a whole number and `ms`, `s`, `m`, `h` or `d`, such as `250ms`"
+        ))
+    })
+}
+
 /// Reads the address of a listener.
 pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -89,6 +101,23 @@ pub(super) fn lasting(problems: &mut Vec<String>, setting: &str, value: Duration
             duration::format(value),
             duration::format(Duration::from_secs(minimum)),
             duration::format(Duration::from_secs(maximum))
+        ));
+    }
+}
+
+/// Notes a problem unless a duration is within its limits, in milliseconds.
+pub(super) fn shortly(problems: &mut Vec<String>, setting: &str, value: Duration, minimum: u64, maximum: u64) {
+    let shown = |value: Duration| match value.subsec_millis() {
+        0 => duration::format(value),
+        _ => format!("{}ms", value.as_millis()),
+    };
+    let (minimum, maximum) = (Duration::from_millis(minimum), Duration::from_millis(maximum));
+    if !(minimum..=maximum).contains(&value) {
+        problems.push(format!(
+            "`{setting}` is `{}`; accepted is `{}` to `{}`",
+            shown(value),
+            shown(minimum),
+            shown(maximum)
         ));
     }
 }

@@ -42,8 +42,24 @@ pub struct Server {
     /// How long a client may take to send the head of a request.
     #[serde(with = "duration")]
     pub client_header_timeout: Duration,
+    /// How long a client may take to send the body of a request.
+    #[serde(with = "duration")]
+    pub client_body_timeout: Duration,
+    /// How long a client may take next to nothing of an answer.
+    #[serde(with = "duration")]
+    pub client_write_timeout: Duration,
+    /// How long a connection is kept open between requests.
+    #[serde(with = "duration")]
+    pub keep_alive: Duration,
     /// The most connections at once on each listener.
     pub maximum_connections: usize,
+    /// The most connections at once from one address, but for those of `trusted_proxies`; no limit if absent.
+    pub maximum_connections_per_address: Option<usize>,
+    /// The most requests of one kind (issuing, other changes, reading) that are worked on at once.
+    pub concurrent_requests: usize,
+    /// The longest that a request waits for its turn; one that would wait longer is refused at once.
+    #[serde(deserialize_with = "read::short_duration")]
+    pub maximum_wait: Duration,
 }
 
 /// Whether the API speaks TLS.
@@ -71,7 +87,13 @@ impl Default for Server {
             workers: None,
             shutdown_timeout: Duration::from_secs(30),
             client_header_timeout: Duration::from_secs(10),
-            maximum_connections: 10_000,
+            client_body_timeout: Duration::from_secs(30),
+            client_write_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(15),
+            maximum_connections: 20_000,
+            maximum_connections_per_address: None,
+            concurrent_requests: 512,
+            maximum_wait: Duration::from_millis(500),
         }
     }
 }
@@ -121,7 +143,15 @@ impl Server {
         }
         read::lasting(problems, "server.shutdown_timeout", self.shutdown_timeout, 0, 3600);
         read::lasting(problems, "server.client_header_timeout", self.client_header_timeout, 1, 300);
+        read::lasting(problems, "server.client_body_timeout", self.client_body_timeout, 1, 3600);
+        read::lasting(problems, "server.client_write_timeout", self.client_write_timeout, 1, 3600);
+        read::lasting(problems, "server.keep_alive", self.keep_alive, 1, 3600);
         read::within(problems, "server.maximum_connections", self.maximum_connections, 1, 1_000_000);
+        if let Some(most) = self.maximum_connections_per_address {
+            read::within(problems, "server.maximum_connections_per_address", most, 1, 1_000_000);
+        }
+        read::within(problems, "server.concurrent_requests", self.concurrent_requests, 1, 100_000);
+        read::shortly(problems, "server.maximum_wait", self.maximum_wait, 10, 60_000);
     }
 }
 

@@ -1,12 +1,15 @@
 //! What every answer of the ACME server has, whichever handler or failure it comes from: a fresh nonce, the link to the directory, and leave
 //! for programs in browsers to read it; and the address of the service as a client sees it, which ACME signs.
 
+use std::rc::Rc;
+
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 
+use super::connection::Activity;
 use super::{AppState, HttpSettings};
 use crate::error::{Error, Result};
 
@@ -59,7 +62,7 @@ fn base_of(request: &HttpRequest, settings: &HttpSettings) -> Result<String> {
     let scheme = match forwarded("x-forwarded-proto") {
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
         Some(scheme) if scheme.eq_ignore_ascii_case("http") => "http",
-        Some(_) | None if request.app_config().secure() => "https",
+        Some(_) | None if request.conn_data::<Rc<Activity>>().is_some_and(|activity| activity.is_secure()) => "https",
         Some(_) | None => "http",
     };
     // Over HTTP/2 the host stands in the address.

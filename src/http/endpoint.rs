@@ -11,6 +11,7 @@ use actix_web::{FromRequest, Handler, HttpMessage as _, HttpRequest, HttpRespons
 use utoipa::openapi::path::{HttpMethod, Operation};
 use utoipa::openapi::{RefOr, Schema};
 
+use super::admission::{self, Work};
 use super::extract::body::discard;
 use super::extract::caller::{Access, record_unreadable};
 use crate::auth::Permission;
@@ -51,7 +52,8 @@ pub struct Endpoint {
     pub(super) tags: fn() -> Vec<&'static str>,
     pub(super) schemas: fn(&mut Schemas),
     pub(super) document_method: HttpMethod,
-    route: Box<dyn Fn(Method) -> Route>,
+    work: Option<Work>,
+    route: Box<dyn Fn(Method, Work) -> Route>,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -89,12 +91,12 @@ where
     let document_method = P::methods().into_iter().next().unwrap_or(HttpMethod::Get);
     let method = method(&document_method);
     let path: Arc<str> = P::path().into();
-    let route = move |method: Method| {
+    let route = move |method: Method, work: Work| {
         let (handler, path) = (handler.clone(), Arc::clone(&path));
         Route::new().method(method).to(move |request: HttpRequest, payload: web::Payload| {
             let handler = handler.clone();
             request.extensions_mut().insert(MatchedPath(Arc::clone(&path)));
-            async move { run::<G, H, A>(handler, request, payload).await }
+            async move { run::<G, H, A>(handler, request, payload, work).await }
         })
     };
     Endpoint {
@@ -107,12 +109,13 @@ where
         tags: P::tags,
         schemas: P::schemas,
         document_method,
+        work: None,
         route: Box::new(route),
     }
 }
 
-/// Admits the caller, then reads the arguments, then calls the handler.
-async fn run<G, H, A>(handler: H, request: HttpRequest, payload: web::Payload) -> HttpResponse
+/// Admits the request, then the caller, then reads the arguments, then calls the handler.
+async fn run<G, H, A>(handler: H, request: HttpRequest, payload: web::Payload, work: Work) -> HttpResponse
 where
     G: Access,
     H: Handler<A>,
@@ -120,10 +123,11 @@ where
     A: FromRequest,
 {
     let mut payload = payload.into_inner();
-    let response = match prepare::<G, A>(&request, &mut payload).await {
+    let response = match prepare::<G, A>(&request, &mut payload, work).await {
         Ok(arguments) => handler.call(arguments).await.respond_to(&request).map_into_boxed_body(),
         Err(error) => HttpResponse::from_error(error),
     };
+    admission::leave(&request);
     // Nothing is left when an argument was the body.
     discard(&mut payload).await;
     response
@@ -132,10 +136,16 @@ where
 async fn prepare<G: Access, A: FromRequest>(
     request: &HttpRequest,
     payload: &mut Payload,
+    work: Work,
 ) -> Result<A, actix_web::Error> {
+    admission::knock(request, work).await?;
     G::admit(request).await?;
     match A::from_request(request, payload).await {
-        Ok(arguments) => Ok(arguments),
+        Ok(arguments) => {
+            // Where there was no body, nobody has asked yet.
+            admission::enter(request).await?;
+            Ok(arguments)
+        }
         Err(error) => Err(record_unreadable(request, G::PERMISSION, error.into()).await),
     }
 }
@@ -153,9 +163,22 @@ impl Endpoint {
         self
     }
 
+    /// States what kind of work it is, where that does not follow from the method.
+    pub(super) fn is(mut self, work: Work) -> Self {
+        self.work = Some(work);
+        self
+    }
+
+    /// Returns what kind of work it is: to ask is to read, all else changes something, unless the table says otherwise.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        self.work.unwrap_or(if self.method.is_safe() { Work::Read } else { Work::Change })
+    }
+
     /// Makes the actix-web routes, one for each of [`Self::methods`].
     pub(super) fn routes(&self) -> impl Iterator<Item = Route> {
-        self.methods().into_iter().map(|method| (self.route)(method))
+        let work = self.work();
+        self.methods().into_iter().map(move |method| (self.route)(method, work))
     }
 
     /// Returns the methods that the entry answers.

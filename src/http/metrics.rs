@@ -49,6 +49,16 @@ fn describe() {
         "chancery_http_request_duration_seconds",
         "Seconds from the request's head to the answer's head, by route."
     );
+    metrics::describe_counter!(
+        "chancery_requests_shed_total",
+        "Requests refused because there are too many, by kind of work and reason."
+    );
+    metrics::describe_gauge!("chancery_requests_in_progress", "Requests that are worked on, by kind of work.");
+    metrics::describe_gauge!("chancery_requests_waiting", "Requests that wait for their turn, by kind of work.");
+    metrics::describe_counter!(
+        "chancery_connections_cut_total",
+        "Connections that were refused or closed by the service, by reason; idle ones that HTTP/1.1 ends are not among them."
+    );
     metrics::describe_counter!("chancery_authentication_failures_total", "Requests with no or a bad credential.");
     metrics::describe_gauge!("chancery_build_info", "Always 1; the version is a label.");
     metrics::describe_gauge!(

@@ -3,6 +3,7 @@
 //! `tracing-actix-web` is not used: it opens a span with a dozen fields per request, where one line at the end says the same.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -14,12 +15,19 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpResponse, web};
 
+use super::connection::{Activity, Ongoing};
 use super::endpoint::MatchedPath;
 use super::extract::{PrincipalName, RequestId, remote_address};
 use super::routes::path_of_pattern;
 use super::state::InFlight;
-use super::{AppState, acme, problem};
+use super::{AppState, acme, admission, problem};
 use crate::error::{Error, ErrorKind};
+
+/// The most requests at once on one connection; over HTTP/2 a client could send any number.
+const REQUESTS_PER_CONNECTION: usize = 1024;
+
+/// How many octets of a body are given to the HTTP library at a time.
+const SLICE: usize = 32 * 1024;
 
 /// The name of the request id's header.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -35,17 +43,27 @@ pub(super) async fn observe(
     let state = request.app_data::<web::Data<AppState>>().cloned();
     let remote = state.as_ref().and_then(|state| remote_address(request.head(), &state.settings.trusted_proxies));
     let form = if acme::is_acme(request.request()) { problem::acme::answer } else { problem::answer };
-    let admission = state.as_ref().map(|state| state.stopping.enter());
-    let mut response = match admission {
-        Some(None) => ServiceResponse::new(request.into_parts().0, form(&stopping(), &id)),
-        Some(Some(in_flight)) => keep_in_flight(with_problem(next.call(request).await?, &id, form), in_flight),
-        None => with_problem(next.call(request).await?, &id, form),
+    let in_flight = state.as_ref().map(|state| state.stopping.enter());
+    let ongoing = request.conn_data::<Rc<Activity>>().map(|activity| activity.begin(REQUESTS_PER_CONNECTION));
+    let mut response = match (in_flight, ongoing) {
+        (Some(None), _) => ServiceResponse::new(request.into_parts().0, form(&stopping(), &id)),
+        (_, Some(None)) => {
+            let (request, _) = request.into_parts();
+            request.extensions_mut().insert(Shed);
+            let answer = form(&admission::refuse("any", "requests_of_connection"), &id);
+            ServiceResponse::new(request, answer)
+        }
+        (in_flight, ongoing) => {
+            let kept = Kept { _in_flight: in_flight.flatten(), _ongoing: ongoing.flatten() };
+            keep_in_flight(with_problem(next.call(request).await?, &id, form), kept)
+        }
     };
     let api = response.request().path().starts_with("/api/");
     decorate(response.headers_mut(), &id, api);
     if let Some(state) = state.as_ref().filter(|_| acme::is_acme(response.request())) {
         acme::complete(&mut response, state);
     }
+    let mut response = response.map_body(|_, body| slowly(body));
     if state.is_some_and(|state| state.stopping.has_begun()) {
         // Idle connections would otherwise be waited for.
         response.response_mut().head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
@@ -58,18 +76,27 @@ fn stopping() -> Error {
     Error::new(ErrorKind::Unavailable, "the service is stopping; try again")
 }
 
+/// Marks a request, in its extensions, that was refused because there are too many.
+struct Shed;
+
+/// What lives until a request is answered.
+struct Kept {
+    _in_flight: Option<InFlight>,
+    _ongoing: Option<Ongoing>,
+}
+
 /// Counts a streamed answer as in flight until its end; any other is written at once.
-fn keep_in_flight(response: ServiceResponse<BoxBody>, in_flight: InFlight) -> ServiceResponse<BoxBody> {
+fn keep_in_flight(response: ServiceResponse<BoxBody>, kept: Kept) -> ServiceResponse<BoxBody> {
     if response.response().body().size() != BodySize::Stream {
         return response;
     }
-    response.map_body(|_, body| BoxBody::new(Streaming { body, _in_flight: in_flight }))
+    response.map_body(|_, body| BoxBody::new(Streaming { body, _kept: kept }))
 }
 
 /// A streamed body that keeps its request in flight.
 struct Streaming {
     body: BoxBody,
-    _in_flight: InFlight,
+    _kept: Kept,
 }
 
 impl MessageBody for Streaming {
@@ -84,6 +111,37 @@ impl MessageBody for Streaming {
     }
 }
 
+/// Has a large body written slice by slice: the HTTP library copies whatever it is given for each connection, and a CRL of a million certificates in
+/// the hands of a hundred slow clients would fill the memory.
+fn slowly(body: BoxBody) -> BoxBody {
+    match body.size() {
+        BodySize::Sized(octets) if octets > SLICE as u64 => match body.try_into_bytes() {
+            Ok(rest) => BoxBody::new(Sliced { rest }),
+            Err(body) => body,
+        },
+        BodySize::None | BodySize::Sized(_) | BodySize::Stream => body,
+    }
+}
+
+/// A body that is written slice by slice.
+struct Sliced {
+    rest: web::Bytes,
+}
+
+impl MessageBody for Sliced {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.rest.len() as u64)
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Result<web::Bytes, Self::Error>>> {
+        let rest = &mut self.get_mut().rest;
+        let slice = rest.split_to(rest.len().min(SLICE));
+        Poll::Ready((!slice.is_empty()).then_some(Ok(slice)))
+    }
+}
+
 /// Replaces the answer of a failure by its problem details, in the form of the server that was asked, which now know the request id.
 fn with_problem(
     response: ServiceResponse<impl MessageBody + 'static>,
@@ -92,7 +150,12 @@ fn with_problem(
 ) -> ServiceResponse<BoxBody> {
     let Some(failure) = response.response().error() else { return response.map_into_boxed_body() };
     let mut answer = match failure.as_error::<Error>() {
-        Some(error) => form(error, id),
+        Some(error) => {
+            if error.kind() == ErrorKind::Overloaded {
+                response.request().extensions_mut().insert(Shed);
+            }
+            form(error, id)
+        }
         None => form(&problem::from_actix(failure), id),
     };
     if let Some(allow) = response.headers().get(header::ALLOW) {
@@ -138,7 +201,9 @@ fn record(response: &ServiceResponse<BoxBody>, id: &str, remote: Option<&str>, s
             )
         };
     }
-    if is_fetch(&route) && !status.is_server_error() {
+    // A line for each request that is refused would feed the overload; `admission.rs` tells of them together.
+    let quiet = is_fetch(&route) && !status.is_server_error() || extensions.contains::<Shed>();
+    if quiet {
         log!(debug)
     } else {
         log!(info)
@@ -207,6 +272,21 @@ mod tests {
         let id = response.headers().get("x-request-id").unwrap().to_str().unwrap().to_owned();
         assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 7);
         assert_eq!(response.headers().get("x-content-type-options").unwrap(), "nosniff");
+    }
+
+    #[actix_web::test]
+    async fn a_large_body_is_written_slice_by_slice() {
+        let octets: Vec<u8> = (0..100_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        let mut body = slowly(BoxBody::new(web::Bytes::from(octets.clone())));
+        assert_eq!(body.size(), BodySize::Sized(100_000));
+        let mut written = Vec::new();
+        while let Some(slice) = std::future::poll_fn(|context| Pin::new(&mut body).poll_next(context)).await {
+            let slice = slice.unwrap();
+            assert!(slice.len() <= SLICE);
+            written.extend_from_slice(&slice);
+        }
+        assert_eq!(written, octets);
+        assert!(slowly(BoxBody::new(web::Bytes::from_static(b"small"))).try_into_bytes().is_ok());
     }
 
     #[actix_web::test]

@@ -4,8 +4,11 @@
 
 pub mod accept;
 pub(crate) mod acme;
+pub mod admission;
+mod connection;
 pub mod cursor;
 pub mod endpoint;
+mod entrance;
 pub mod extract;
 pub mod metrics;
 pub mod middleware;

@@ -11,6 +11,7 @@ use utoipa::openapi::{
     OpenApi, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder, ServerBuilder, Tag, Type,
 };
 
+use super::admission::Work;
 use super::endpoint::{Endpoint, Listener};
 use super::problem::acme::AcmeProblemDocument;
 use super::problem::{self, Problem};
@@ -171,6 +172,9 @@ fn errors_by_status(endpoint: &Endpoint) -> Vec<(u16, Vec<ErrorKind>)> {
         kinds.extend([ErrorKind::Unauthenticated, ErrorKind::Forbidden, ErrorKind::Unavailable]);
         kinds.push(ErrorKind::Internal);
     }
+    if endpoint.work() != Work::Free {
+        kinds.push(ErrorKind::Overloaded);
+    }
     let mut grouped: std::collections::BTreeMap<u16, Vec<ErrorKind>> = std::collections::BTreeMap::new();
     for kind in kinds {
         grouped.entry(kind.entry().status).or_default().push(kind);
@@ -197,7 +201,7 @@ fn error_response(kinds: &[ErrorKind]) -> Response {
             ErrorKind::Unauthenticated => {
                 response = response.header("WWW-Authenticate", header("The scheme that is accepted: `Bearer`."))
             }
-            ErrorKind::Unavailable | ErrorKind::RateLimited => {
+            ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::RateLimited => {
                 response = response.header("Retry-After", header("Seconds after which the same request may succeed."));
             }
             ErrorKind::Malformed
@@ -228,7 +232,10 @@ fn acme_error_response(kinds: &[ErrorKind]) -> Response {
         content = content.example(serde_json::to_value(AcmeProblemDocument::of(&error, Some(EXAMPLE_ID))).ok());
     }
     let mut response = ResponseBuilder::new().description(description).content(problem::MEDIA_TYPE, content.build());
-    if kinds.iter().any(|kind| matches!(kind, ErrorKind::Unavailable | ErrorKind::RateLimited | ErrorKind::Internal)) {
+    let passes = |kind: &ErrorKind| {
+        matches!(kind, ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::RateLimited | ErrorKind::Internal)
+    };
+    if kinds.iter().any(passes) {
         let header = HeaderBuilder::new()
             .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
             .description(Some("Seconds after which the same request may succeed."));
@@ -278,6 +285,7 @@ const fn acme_example_detail(kind: ErrorKind) -> &'static str {
         | ErrorKind::IdempotencyKeyReused
         | ErrorKind::RateLimited
         | ErrorKind::Unavailable
+        | ErrorKind::Overloaded
         | ErrorKind::Configuration
         | ErrorKind::Internal => example_detail(kind),
     }
@@ -307,6 +315,7 @@ const fn example_detail(kind: ErrorKind) -> &'static str {
         ErrorKind::IdempotencyKeyReused => "the idempotency key `a1` was used before with another request",
         ErrorKind::RateLimited => "too many requests",
         ErrorKind::Unavailable => "the database cannot be reached",
+        ErrorKind::Overloaded => "more is asked for than the service can do in time; nothing was done, try again later",
         ErrorKind::Configuration | ErrorKind::Internal => {
             "the request could not be completed; the operator finds the cause in the log under this request id"
         }

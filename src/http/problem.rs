@@ -94,7 +94,7 @@ fn document(error: &Error, request_id: Option<&str>) -> HttpResponse {
         // RFC 6750, section 3: the scheme that would be accepted.
         response.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"chancery\""));
     }
-    let passes = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::RateLimited);
+    let passes = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::RateLimited);
     if let Some(seconds) = error.retry_after_seconds().or(passes.then_some(RETRY_AFTER_SECONDS)) {
         response.insert_header((header::RETRY_AFTER, seconds.to_string()));
     }

@@ -8,6 +8,7 @@ use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::acme;
+use super::admission::Work;
 use super::endpoint::{Endpoint, Listener, endpoint};
 use super::extract::Public;
 use super::extract::body::discard;
@@ -151,8 +152,8 @@ pub fn table() -> Vec<Endpoint> {
 
 fn certificate_entries() -> Vec<Endpoint> {
     vec![
-        entry!(IssueCertificates, certificates / __path_issue / issue).fails(ISSUING),
-        entry!(IssueCertificates, certificates / __path_check / check).fails(ISSUING),
+        entry!(IssueCertificates, certificates / __path_issue / issue).fails(ISSUING).is(Work::Issue),
+        entry!(IssueCertificates, certificates / __path_check / check).fails(ISSUING).is(Work::Read),
         entry!(RevokeCertificates, revocation / __path_revoke_matching / revoke_matching).fails(CHANGING),
         entry!(ImportCertificates, certificate_import / __path_import / import).fails(CREATING_NOTHING),
         entry!(ReadCertificates, inventory / __path_list / list).fails(LISTING),
@@ -160,7 +161,7 @@ fn certificate_entries() -> Vec<Endpoint> {
         entry!(ReadCertificates, inventory / __path_read / read).fails(NEGOTIATED_OF_SEVERAL),
         entry!(RevokeCertificates, revocation / __path_revoke / revoke).fails(CHANGING),
         entry!(ReleaseCertificates, revocation / __path_release / release).fails(ACTING),
-        entry!(RenewCertificates, renewal / __path_renew / renew).fails(ISSUING),
+        entry!(RenewCertificates, renewal / __path_renew / renew).fails(ISSUING).is(Work::Issue),
         entry!(RevokeCertificates, key_revocation / __path_revoke_key / revoke_key).fails(PROVING),
     ]
 }
@@ -190,7 +191,7 @@ fn administration_entries() -> Vec<Endpoint> {
         entry!(ManageTokens, tokens / __path_revoke / revoke).fails(READING),
         entry!(ReadAudit, audit / __path_list / list).fails(LISTING),
         entry!(ReadAudit, audit / __path_verify / verify).fails(LISTING),
-        entry!(Inspect, inspect / __path_inspect / inspect).fails(CREATING_NOTHING),
+        entry!(Inspect, inspect / __path_inspect / inspect).fails(CREATING_NOTHING).is(Work::Read),
         entry!(ReadStatistics, statistics / __path_read / read).fails(LISTING),
         entry!(Inspect, whoami / __path_read / read).fails(LISTING),
     ]
@@ -220,7 +221,7 @@ const CREATING_NOTHING: &[ErrorKind] =
     &[ErrorKind::Malformed, ErrorKind::PayloadTooLarge, ErrorKind::UnsupportedMediaType];
 
 fn public_entries() -> Vec<Endpoint> {
-    vec![
+    let table = vec![
         entry!(Public, crl / __path_issuer_certificate / issuer_certificate)
             .on(EVERYWHERE)
             .fails(&[ErrorKind::NotFound]),
@@ -237,15 +238,17 @@ fn public_entries() -> Vec<Endpoint> {
         entry!(Public, operation / __path_documentation / documentation),
         entry!(Public, operation / __path_documentation_file / documentation_file).fails(&[ErrorKind::NotFound]),
         entry!(Public, operation / __path_metrics / metrics).on(&[Listener::Metrics]),
-    ]
+    ];
+    // From memory or nearly so: these answer however busy the rest is.
+    table.into_iter().map(|endpoint| endpoint.is(Work::Free)).collect()
 }
 
 /// What ACME clients ask for (RFC 8555, section 7.1). Who they are is proven by signatures within their requests.
 fn acme_entries() -> Vec<Endpoint> {
-    vec![
-        entry!(Public, acme_directory / __path_read / read).fails(LISTING),
+    let table = vec![
+        entry!(Public, acme_directory / __path_read / read).fails(LISTING).is(Work::Free),
         entry!(Public, acme_directory / __path_read_signed / read_signed).fails(SIGNED),
-        entry!(Public, acme_directory / __path_nonce / nonce).fails(LISTING),
+        entry!(Public, acme_directory / __path_nonce / nonce).fails(LISTING).is(Work::Free),
         entry!(Public, acme_directory / __path_nonce_signed / nonce_signed).fails(SIGNED),
         entry!(Public, acme_accounts / __path_create / create).fails(SIGNED_CHANGE),
         entry!(Public, acme_orders / __path_create / create).fails(SIGNED_CHANGE),
@@ -262,12 +265,15 @@ fn acme_entries() -> Vec<Endpoint> {
         entry!(Public, acme_certificates / __path_read / read).fails(SIGNED),
         entry!(Public, acme_certificates / __path_alternate / alternate).fails(SIGNED),
         // Last: a profile that is called as one of those above is hidden by it, and has no directory of its own.
-        entry!(Public, acme_directory / __path_read_profile / read_profile).fails(READING),
+        entry!(Public, acme_directory / __path_read_profile / read_profile).fails(READING).is(Work::Free),
         entry!(Public, acme_directory / __path_read_profile_signed / read_profile_signed).fails(SIGNED),
         entry!(Public, acme_accounts / __path_create_in_profile / create_in_profile).fails(SIGNED_CHANGE),
         entry!(Public, acme_orders / __path_create_in_profile / create_in_profile).fails(SIGNED_CHANGE),
         entry!(Public, acme_authorizations / __path_create_in_profile / create_in_profile).fails(SIGNED_CHANGE),
-    ]
+    ];
+    // Whoever enrols asks much and reads little; what is signed must wait behind no other kind of work.
+    let enrols = |endpoint: &Endpoint| endpoint.method == Method::POST && !endpoint.path.ends_with("/revoke-cert");
+    table.into_iter().map(|endpoint| if enrols(&endpoint) { endpoint.is(Work::Issue) } else { endpoint }).collect()
 }
 
 /// Registers the entries of one listener: a resource for each path, 405 with `Allow` for its other methods, 404 for other paths.

@@ -1,19 +1,17 @@
 //! The listeners: bound first, so that their real addresses are known, then served until the service stops.
 
-use std::any::Any;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::BoxBody;
-use actix_web::dev::{Extensions, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Server, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::from_fn;
-use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 
+use super::connection::Patience;
 use super::endpoint::Listener;
-use super::extract::ClientCertificate;
+use super::entrance::{self, Entrance};
 use super::{AppState, middleware, routes};
 use crate::error::{Error, Result};
 
@@ -33,12 +31,16 @@ pub struct Addresses {
 pub struct ServerSettings {
     /// How many threads serve the API; one for each processor if absent.
     pub workers: Option<usize>,
-    /// The most connections of one worker.
+    /// The most connections of each listener.
     pub max_connections: usize,
+    /// The most connections from one address, unless it is that of a trusted proxy; no limit if absent.
+    pub max_connections_per_address: Option<usize>,
     /// The longest a request's head may take to arrive, and a TLS handshake.
     pub header_timeout: Duration,
     /// How long an idle connection is kept open.
     pub keep_alive: Duration,
+    /// How long a client may take next to nothing of an answer.
+    pub write_timeout: Duration,
     /// The longest that requests in flight are waited for when the service stops.
     pub shutdown_timeout: Duration,
     /// How long the service keeps accepting after readiness has turned false, for load balancers to notice.
@@ -49,11 +51,29 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             workers: None,
-            max_connections: 10_000,
+            max_connections: 20_000,
+            max_connections_per_address: None,
             header_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
+        }
+    }
+}
+
+impl ServerSettings {
+    /// Returns how long a connection may do nothing.
+    pub(super) fn patience(&self) -> Patience {
+        const RARELY: Duration = Duration::from_secs(5);
+        const OFTEN: Duration = Duration::from_millis(50);
+        let quiet = self.keep_alive.saturating_add(self.header_timeout);
+        let shortest = self.keep_alive.min(self.header_timeout).min(self.write_timeout);
+        Patience {
+            quiet,
+            quiet_when_scarce: shortest.min(Duration::from_secs(1)),
+            writing: self.write_timeout,
+            tick: (shortest / 2).clamp(OFTEN, RARELY),
         }
     }
 }
@@ -86,6 +106,11 @@ impl Listeners {
     }
 }
 
+/// The most connections of the listener of metrics.
+const METRICS_CONNECTIONS: usize = 256;
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
 /// Binds the listeners; port 0 takes a free port.
 ///
 /// # Errors
@@ -106,6 +131,8 @@ fn bind_one(name: &str, address: SocketAddr) -> Result<(TcpListener, SocketAddr)
     let refuse =
         |error| Error::configuration(format!("the {name} listener cannot be bound to `{address}`")).with_source(error);
     let listener = TcpListener::bind(address).map_err(refuse)?;
+    // The standard library asks for so few that a burst of new clients waits for its packets to be sent again. The kernel has the last word.
+    socket2::SockRef::from(&listener).listen(BACKLOG).map_err(refuse)?;
     listener.set_nonblocking(true).map_err(refuse)?;
     let real = listener.local_addr().map_err(refuse)?;
     Ok((listener, real))
@@ -151,7 +178,7 @@ pub async fn serve(
     if let Some(metrics) = listeners.metrics {
         servers.push(start(metrics, Listener::Metrics, &settings, &state, None)?);
     }
-    let handles: Vec<ServerHandle> = servers.iter().map(actix_web::dev::Server::handle).collect();
+    let handles: Vec<ServerHandle> = servers.iter().map(Server::handle).collect();
     let stop = async {
         shutdown.await;
         stop(&state, &handles, &settings).await;
@@ -193,40 +220,25 @@ fn start(
     settings: &ServerSettings,
     state: &web::Data<AppState>,
     tls: Option<Arc<rustls::ServerConfig>>,
-) -> Result<actix_web::dev::Server> {
-    let state = state.clone();
-    let mut server = HttpServer::new(move || application(state.clone(), kind))
-        .disable_signals()
-        .keep_alive(settings.keep_alive)
-        .client_request_timeout(settings.header_timeout)
-        .client_disconnect_timeout(settings.header_timeout)
-        .tls_handshake_timeout(settings.header_timeout)
-        .max_connections(settings.max_connections)
-        .shutdown_timeout(settings.shutdown_timeout.as_secs())
-        .on_connect(keep_client_certificate);
-    match (kind, settings.workers) {
-        (Listener::Api, Some(workers)) => server = server.workers(workers.max(1)),
-        (Listener::Api, None) => {}
-        (Listener::Public, _) => server = server.workers(2),
-        (Listener::Metrics, _) => server = server.workers(1),
-    }
-    let bound = match tls {
-        Some(config) => server.listen_rustls_0_23(listener, rustls::ServerConfig::clone(&config)),
-        None => server.listen(listener),
+) -> Result<Server> {
+    let (state, settings) = (state.clone(), *settings);
+    let processors = || std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+    let (name, workers, most) = match kind {
+        Listener::Api => ("api", settings.workers.unwrap_or_else(processors).max(1), settings.max_connections),
+        Listener::Public => ("public", 2, settings.max_connections),
+        Listener::Metrics => ("metrics", 1, settings.max_connections.min(METRICS_CONNECTIONS)),
     };
-    Ok(bound.map_err(|error| Error::configuration("a listener cannot be served").with_source(error))?.run())
-}
-
-/// Puts the client's certificate, which the handshake verified, where the authentication finds it.
-fn keep_client_certificate(connection: &dyn Any, data: &mut Extensions) {
-    let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
-    let (_, session) = stream.get_ref();
-    if let Some((certificate, intermediates)) = session.peer_certificates().and_then(<[_]>::split_first) {
-        data.insert(ClientCertificate {
-            certificate: Arc::new(certificate.as_ref().to_vec()),
-            intermediates: Arc::new(intermediates.iter().map(|link| link.as_ref().to_vec()).collect()),
-        });
-    }
+    let exempt = state.settings.trusted_proxies.clone();
+    let entrance = Entrance::new(most, settings.max_connections_per_address, exempt);
+    let serving = move || entrance::serving(Arc::clone(&entrance), tls.clone(), settings, kind, state.clone());
+    let server = Server::build()
+        .disable_signals()
+        .workers(workers)
+        .max_concurrent_connections(most.div_ceil(workers))
+        .shutdown_timeout(settings.shutdown_timeout.as_secs())
+        .listen(name, listener, serving)
+        .map_err(|error| Error::configuration("a listener cannot be served").with_source(error))?;
+    Ok(server.run())
 }
 
 #[cfg(test)]

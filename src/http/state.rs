@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use super::admission::{Admission, AdmissionSettings};
 use crate::auth::Authenticator;
 use crate::ca::CertificateAuthority;
 use crate::ca::acme::Acme;
@@ -18,6 +20,8 @@ pub struct AppState {
     pub authenticator: Arc<Authenticator>,
     /// Limits and addresses.
     pub settings: Arc<HttpSettings>,
+    /// Who waits and who is refused.
+    pub admission: Arc<Admission>,
     /// Whether the service is stopping.
     pub stopping: Stopping,
 }
@@ -27,7 +31,8 @@ impl AppState {
     #[must_use]
     pub fn new(acme: Arc<Acme>, authenticator: Arc<Authenticator>, settings: HttpSettings) -> Self {
         let ca = Arc::clone(acme.ca());
-        Self { ca, acme, authenticator, settings: Arc::new(settings), stopping: Stopping::default() }
+        let admission = Arc::new(Admission::new(settings.admission));
+        Self { ca, acme, authenticator, settings: Arc::new(settings), admission, stopping: Stopping::default() }
     }
 }
 
@@ -93,6 +98,10 @@ pub struct HttpSettings {
     pub csr_limit: usize,
     /// The most octets of any other body: 1 MiB by default.
     pub body_limit: usize,
+    /// The longest that a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How much is worked on at once, and how long more may wait.
+    pub admission: AdmissionSettings,
     /// Proxies whose `X-Forwarded-For` is believed, and for ACME `X-Forwarded-Proto` and `X-Forwarded-Host`.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Whether the ACME server is served.
@@ -116,6 +125,8 @@ impl Default for HttpSettings {
         Self {
             csr_limit: 64 * 1024,
             body_limit: 1024 * 1024,
+            body_timeout: Duration::from_secs(30),
+            admission: AdmissionSettings::default(),
             trusted_proxies: Vec::new(),
             acme_enabled: true,
             acme_base_url: None,

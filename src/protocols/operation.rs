@@ -127,6 +127,7 @@ pub async fn ready(_public: Public, state: web::Data<AppState>) -> HttpResponse 
     responses((status = 200, description = "The metrics.", content_type = "text/plain", body = String))
 )]
 pub async fn metrics(_public: Public, state: web::Data<AppState>) -> HttpResponse {
+    state.admission.measure();
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(recorder::render(&state.ca))
 }
 

@@ -32,7 +32,7 @@ fn the_example_loads_as_it_is() {
 fn the_defaults_that_the_example_shows_are_the_defaults() {
     let text = example(&["# "]);
     let shown = text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '['])).count();
-    assert_eq!(shown, 66, "{text}");
+    assert_eq!(shown, 72, "{text}");
     let config = load_text(&text).unwrap();
     let mut expected = Config::default();
     // Two are derived from the data directory, and shown as they come out.

@@ -32,7 +32,7 @@ fn unknown_keys_are_refused_with_the_nearest_name_and_their_place() {
     }
     assert_eq!(
         refusal(load_environment(&[("CHANCERY__SERVER__LISTEN_FILE", "x")])),
-        "unknown key `server.listen_file` in the environment variable `CHANCERY__SERVER__LISTEN_FILE`, known are `listen`, `public_listen`, `metrics_listen`, `tls`, `certificate`, `private_key`, `names`, `trusted_proxies`, `workers`, `shutdown_timeout`, `client_header_timeout`, `maximum_connections`"
+        "unknown key `server.listen_file` in the environment variable `CHANCERY__SERVER__LISTEN_FILE`, known are `listen`, `public_listen`, `metrics_listen`, `tls`, `certificate`, `private_key`, `names`, `trusted_proxies`, `workers`, `shutdown_timeout`, `client_header_timeout`, `client_body_timeout`, `client_write_timeout`, `keep_alive`, `maximum_connections`, `maximum_connections_per_address`, `concurrent_requests`, `maximum_wait`"
     );
     assert_eq!(
         refusal(load_environment(&[("CHANCERY__DATABSE__URL", "x")])),
@@ -268,6 +268,16 @@ fn what_types_cannot_say_is_refused() {
         ),
         ("[server]\nshutdown_timeout = \"2h\"", "`server.shutdown_timeout` is `2h`; accepted is `0s` to `1h`"),
         ("[server]\nmaximum_connections = 0", "`server.maximum_connections` is 0; accepted is 1 to 1000000"),
+        (
+            "[server]\nmaximum_connections_per_address = 0",
+            "`server.maximum_connections_per_address` is 0; accepted is 1 to 1000000",
+        ),
+        ("[server]\nconcurrent_requests = 0", "`server.concurrent_requests` is 0; accepted is 1 to 100000"),
+        ("[server]\nmaximum_wait = \"5ms\"", "`server.maximum_wait` is `5ms`; accepted is `10ms` to `1m`"),
+        ("[server]\nkeep_alive = \"0s\"", "`server.keep_alive` is `0s`; accepted is `1s` to `1h`"),
+        ("[server]\nclient_body_timeout = \"2h\"", "`server.client_body_timeout` is `2h`; accepted is `1s` to `1h`"),
+        ("[server]\nclient_write_timeout = \"0s\"", "`server.client_write_timeout` is `0s`; accepted is `1s` to `1h`"),
+        ("[database]\nmaximum_wait = \"2m\"", "`database.maximum_wait` is `2m`; accepted is `100ms` to `1m`"),
         ("[database]\nconnections = 0", "`database.connections` is 0; accepted is 1 to 1000"),
         ("[database]\nstatement_timeout = \"0s\"", "`database.statement_timeout` is `0s`; accepted is `1s` to `1h`"),
         ("[database]\nconnect_timeout = \"1h\"", "`database.connect_timeout` is `1h`; accepted is `1s` to `5m`"),

@@ -11,11 +11,8 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::ca::issuance::Idempotency;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::AppState;
 use crate::http::problem::shorten;
-
-/// The longest a body may take to arrive; slow clients are cut off.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+use crate::http::{AppState, HttpSettings, admission};
 
 /// The most octets of an unread body that are taken off the connection, and the longest that takes.
 const DISCARD_LIMIT: usize = 4 * 1024 * 1024;
@@ -72,6 +69,12 @@ pub(super) fn limits(request: &HttpRequest) -> Result<(usize, usize)> {
     Ok((state.settings.csr_limit, state.settings.body_limit))
 }
 
+/// Returns how long a body may take to arrive.
+fn timeout(request: &HttpRequest) -> Duration {
+    let state = request.app_data::<web::Data<AppState>>();
+    state.map_or_else(|| HttpSettings::default().body_timeout, |state| state.settings.body_timeout)
+}
+
 /// Reads a body without a CSR limit: a bundle of certificates, a CRL.
 ///
 /// # Errors
@@ -83,7 +86,8 @@ pub(crate) async fn read_document(request: &HttpRequest, payload: dev::Payload) 
 /// Reads a body of at most `limit` octets.
 ///
 /// # Errors
-/// `PayloadTooLarge`; `UnsupportedMediaType` for a compressed body; `Malformed` when it is cut short, too slow, or its idempotency key is bad.
+/// `PayloadTooLarge`; `UnsupportedMediaType` for a compressed body; `Malformed` when it is cut short, too slow, or its idempotency key is bad;
+/// `Overloaded` when its turn does not come in time.
 pub(crate) async fn read(request: &HttpRequest, mut payload: dev::Payload, limit: usize) -> Result<Submission> {
     let submission = read_whole(request, &mut payload, limit).await;
     if submission.is_err() {
@@ -119,10 +123,13 @@ async fn read_whole(request: &HttpRequest, payload: &mut dev::Payload, limit: us
             "compressed bodies are not taken; send it without `Content-Encoding`",
         ));
     }
-    let octets = tokio::time::timeout(LONGEST_WAIT, collect(request, payload, limit)).await.map_err(|error| {
-        Error::malformed(format!("the body did not arrive within {} seconds", LONGEST_WAIT.as_secs()))
-            .with_source(error)
+    // Slow clients are cut off.
+    let longest = timeout(request);
+    let octets = tokio::time::timeout(longest, collect(request, payload, limit)).await.map_err(|error| {
+        Error::malformed(format!("the body did not arrive within {} seconds", longest.as_secs())).with_source(error)
     })??;
+    // Its turn comes when the body is there, and before anybody looks at it.
+    admission::enter(request).await?;
     let idempotency = idempotency(request, &media_type, &octets)?;
     Ok(Submission { octets, media_type, idempotency })
 }
@@ -143,6 +150,7 @@ async fn collect(request: &HttpRequest, payload: &mut dev::Payload, limit: usize
         if octets.len().saturating_add(chunk.len()) > limit {
             return Err(too_large());
         }
+        admission::hold(request, chunk.len())?;
         octets.extend_from_slice(&chunk);
     }
     Ok(octets.freeze())

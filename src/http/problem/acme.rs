@@ -161,6 +161,7 @@ fn status(error: &Error) -> u16 {
         | ErrorKind::UnsupportedMediaType
         | ErrorKind::RateLimited
         | ErrorKind::Unavailable
+        | ErrorKind::Overloaded
         | ErrorKind::Configuration
         | ErrorKind::Internal) => kind.entry().status,
     }
@@ -181,7 +182,7 @@ pub(crate) fn answer(error: &Error, request_id: &str) -> HttpResponse {
     let mut response = HttpResponse::build(status);
     response.content_type(MEDIA_TYPE).insert_header((header::CACHE_CONTROL, "no-store"));
     let waiting = match error.kind() {
-        ErrorKind::Unavailable | ErrorKind::RateLimited => Some(RETRY_AFTER_SECONDS),
+        ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::RateLimited => Some(RETRY_AFTER_SECONDS),
         ErrorKind::Internal | ErrorKind::Configuration => Some(INTERNAL_RETRY_AFTER_SECONDS),
         ErrorKind::Malformed
         | ErrorKind::BadCsr
@@ -254,6 +255,7 @@ mod tests {
             (ErrorKind::MethodNotAllowed, "malformed", 405),
             (ErrorKind::UnsupportedMediaType, "malformed", 415),
             (ErrorKind::Unavailable, "serverInternal", 503),
+            (ErrorKind::Overloaded, "serverInternal", 503),
         ] {
             let response = answer(&Error::new(kind, "why"), "r");
             assert_eq!(response.status().as_u16(), status);

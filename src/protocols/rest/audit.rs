@@ -10,7 +10,7 @@ use super::State;
 use super::tokens::PageQuery;
 use crate::auth::permission::ReadAudit;
 use crate::error::{Error, Result};
-use crate::http::cursor::Listing;
+use crate::http::cursor::{self, Listing};
 use crate::http::extract::{Auth, Fields, FromFields, Parameters};
 use crate::storage::{AuditFilter, AuditOutcome, StoredAuditEvent};
 use crate::x509::Timestamp;
@@ -19,9 +19,9 @@ use crate::x509::Timestamp;
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = AuditEvent)]
 pub struct EventDocument {
-    /// The row.
-    #[schema(example = 42)]
-    pub id: i64,
+    /// Its number: a string, as it has more digits than a number in JavaScript.
+    #[schema(example = "3984588216125849600")]
+    pub id: String,
     /// When, to the millisecond.
     #[schema(example = "2030-01-31T12:00:00.123Z", format = DateTime)]
     pub occurred_at: String,
@@ -62,7 +62,8 @@ pub struct EventDocument {
 pub struct Page {
     /// The events, newest first.
     pub items: Vec<EventDocument>,
-    /// What to pass as `cursor` for the next page; null when there is none.
+    /// What to pass as `cursor` for the next page; null when there is none. A page looks at a bounded number of events: it may have fewer than
+    /// `limit`, or none, though another one follows.
     pub next_cursor: Option<String>,
 }
 
@@ -70,7 +71,7 @@ impl EventDocument {
     fn of(stored: StoredAuditEvent) -> Result<Self> {
         let event = stored.event;
         Ok(Self {
-            id: stored.id,
+            id: stored.id.to_string(),
             occurred_at: moment(event.occurred_at_ms)?,
             actor: event.actor,
             action: event.action,
@@ -146,10 +147,10 @@ impl FromFields for ListQuery {
 )]
 pub async fn list(authorization: Auth<ReadAudit>, state: State, query: Parameters<ListQuery>) -> Result<HttpResponse> {
     let ListQuery { filter, page } = query.0;
-    let events = state.ca.audit_events(&authorization, &filter, page.before(Listing::Audit)?, page.limit).await?;
-    let rows: Vec<i64> = events.iter().map(|event| event.id).collect();
-    let items = events.into_iter().map(EventDocument::of).collect::<Result<_>>()?;
-    Ok(HttpResponse::Ok().json(Page { items, next_cursor: page.next_cursor(Listing::Audit, &rows) }))
+    let found = state.ca.audit_events(&authorization, &filter, page.before(Listing::Audit)?, page.limit).await?;
+    let next_cursor = found.next.map(|(_, row)| cursor::after_row(Listing::Audit, 0, row));
+    let items = found.items.into_iter().map(EventDocument::of).collect::<Result<_>>()?;
+    Ok(HttpResponse::Ok().json(Page { items, next_cursor }))
 }
 
 /// What the check of the audit log found.
@@ -187,7 +188,7 @@ pub async fn verify(authorization: Auth<ReadAudit>, state: State, _query: Parame
 
 fn example() -> Value {
     json!({
-        "id": 42,
+        "id": "3984588216125849600",
         "occurred_at": "2030-01-31T12:00:00.123Z",
         "actor": "token:deploy",
         "action": "certificate.issue",

@@ -14,7 +14,7 @@ use crate::auth::Authorized;
 use crate::auth::permission::ReadCertificates;
 use crate::ca::{CertificateAuthority, CertificateView};
 use crate::error::{Error, Result};
-use crate::storage::{CertificateFilter, PageRequest};
+use crate::storage::{CertificateFilter, Page, PageRequest};
 
 /// The certificates of one page of the stream.
 const PAGE: u16 = 500;
@@ -96,9 +96,9 @@ impl Export {
     async fn next_page(&mut self) -> Result<Bytes> {
         let page =
             PageRequest { limit: PAGE, sort: self.sort.key, descending: self.sort.descending, after: self.after };
-        let views = self.ca.certificates(&self.authorization, self.filter.clone(), page).await?;
-        self.done = views.len() < usize::from(PAGE);
-        self.after = views.last().map(|view| self.sort.place(view));
+        let Page { items: views, next } = self.ca.certificates(&self.authorization, self.filter.clone(), page).await?;
+        self.done = next.is_none();
+        self.after = next;
         match self.format {
             ExportFormat::Csv => csv_lines(views.iter().map(row)),
             ExportFormat::Ndjson => json_lines(&views),

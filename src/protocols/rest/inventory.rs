@@ -18,7 +18,8 @@ use crate::http::problem::shorten;
 pub struct Page {
     /// The certificates, without `chain` and `root` unless asked for.
     pub items: Vec<CertificateDocument>,
-    /// What to pass as `cursor` for the next page; null when there is none.
+    /// What to pass as `cursor` for the next page; null when there is none. A page looks at a bounded number of certificates: it may have fewer
+    /// than `limit`, or none, though another one follows.
     pub next_cursor: Option<String>,
 }
 
@@ -45,9 +46,9 @@ pub async fn list(
     if let Some(format) = list.format {
         return export::answer(state.ca.clone(), authorization.0, filter, list, format).await;
     }
-    let views = state.ca.certificates(&authorization, filter, list.page()?).await?;
-    let items = views.iter().map(|view| CertificateDocument::of(view, list.chain)).collect();
-    Ok(HttpResponse::Ok().json(Page { items, next_cursor: list.next_cursor(&views) }))
+    let page = state.ca.certificates(&authorization, filter, list.page()?).await?;
+    let items = page.items.iter().map(|view| CertificateDocument::of(view, list.chain)).collect();
+    Ok(HttpResponse::Ok().json(Page { items, next_cursor: list.next_cursor(page.next) }))
 }
 
 /// What `GET /certificates/{serial}` offers: the record, then the representations.

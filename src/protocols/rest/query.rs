@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::limit;
 use crate::ca::CertificateAuthority;
-use crate::ca::{CertificateReference, CertificateView};
+use crate::ca::CertificateReference;
 use crate::error::{Error, Result};
 use crate::http::cursor::{self, Listing};
 use crate::http::extract::{Fields, FromFields};
@@ -88,6 +88,17 @@ impl Conditions {
         let conditions = Self::from_fields(&mut fields)?;
         fields.finish()?;
         Ok(conditions)
+    }
+
+    /// The order that is meant when none is said: who asks for ends wants them in order.
+    const fn usual_order(&self) -> Sort {
+        if self.expires_after.is_some() || self.expires_before.is_some() {
+            Sort { key: SortKey::NotAfter, descending: false }
+        } else if matches!(self.status, Some(CertificateStatus::Expired)) {
+            Sort { key: SortKey::NotAfter, descending: true }
+        } else {
+            Sort { key: SortKey::IssuedAt, descending: true }
+        }
     }
 
     /// Turns the conditions into what the core takes.
@@ -209,7 +220,8 @@ fn name_filter(text: &str) -> Result<NameFilter> {
 #[derive(Clone, Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ListParameters {
-    /// The order: `issued_at` or `not_after`, with `-` before it the other way round; `-issued_at` (newest first) if absent.
+    /// The order: `issued_at` or `not_after`, with `-` before it the other way round. If absent: `not_after` with `expires_after` or
+    /// `expires_before`, `-not_after` for `status=expired`, else `-issued_at` (newest first).
     #[param(value_type = Option<String>, pattern = "^-?(issued_at|not_after)$", example = "-issued_at")]
     pub sort: Sort,
     /// The most items of the page, 1 to 1000; 100 if absent.
@@ -257,7 +269,7 @@ impl FromFields for ListQuery {
     fn from_fields(fields: &mut Fields) -> Result<Self> {
         let conditions = Conditions::from_fields(fields)?;
         let format: Option<ExportFormat> = fields.word("format")?;
-        let sort = fields.parsed("sort")?.unwrap_or(Sort { key: SortKey::IssuedAt, descending: true });
+        let sort = fields.parsed("sort")?.unwrap_or_else(|| conditions.usual_order());
         if format.is_some() {
             // Not taken, so that `finish` refuses them.
             let list = ListParameters { sort, limit: 1000, cursor: None, chain: false, format };
@@ -302,15 +314,6 @@ impl Sort {
             (SortKey::NotAfter, true) => Listing::CertificatesByNotAfterDescending,
         }
     }
-
-    /// Returns the place of a certificate in the order: its sort value and its row.
-    pub(crate) const fn place(self, view: &CertificateView) -> (i64, i64) {
-        let value = match self.key {
-            SortKey::IssuedAt => view.record.issued_at,
-            SortKey::NotAfter => view.record.not_after,
-        };
-        (value.unix(), view.record.id)
-    }
 }
 
 impl ListParameters {
@@ -323,11 +326,9 @@ impl ListParameters {
         Ok(PageRequest { limit: self.limit, sort: self.sort.key, descending: self.sort.descending, after })
     }
 
-    /// Returns the cursor of the page behind this one, or `None` when this one is not full and so the last.
-    pub(crate) fn next_cursor(&self, page: &[CertificateView]) -> Option<String> {
-        let last = page.last().filter(|_| page.len() >= usize::from(self.limit))?;
-        let (value, row) = self.sort.place(last);
-        Some(cursor::after_row(self.sort.listing(), value, row))
+    /// Returns the cursor of the page behind this one, if there is one.
+    pub(crate) fn next_cursor(&self, next: Option<(i64, i64)>) -> Option<String> {
+        next.map(|(value, row)| cursor::after_row(self.sort.listing(), value, row))
     }
 }
 

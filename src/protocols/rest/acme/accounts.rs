@@ -139,11 +139,9 @@ fn thumbprint(text: &str) -> Result<[u8; 32]> {
 pub async fn list(authorization: Auth<ReadAcme>, state: State, query: Parameters<ListQuery>) -> Result<HttpResponse> {
     let query = query.0;
     let before = cursor::before_row(Listing::AcmeAccounts, query.cursor.as_deref())?;
-    let accounts = state.acme.list_accounts(&authorization, &query.filter()?, before, query.limit).await?;
-    let is_full = accounts.len() >= usize::from(query.limit);
-    let last = accounts.last().filter(|_| is_full);
-    let next_cursor = last.map(|last| cursor::after_row(Listing::AcmeAccounts, 0, last.id));
-    let items = accounts.iter().map(AccountDocument::of).collect::<Result<_>>()?;
+    let page = state.acme.list_accounts(&authorization, &query.filter()?, before, query.limit).await?;
+    let next_cursor = page.next.map(|(_, row)| cursor::after_row(Listing::AcmeAccounts, 0, row));
+    let items = page.items.iter().map(AccountDocument::of).collect::<Result<_>>()?;
     Ok(HttpResponse::Ok().json(Page { items, next_cursor }))
 }
 

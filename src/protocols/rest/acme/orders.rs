@@ -211,6 +211,7 @@ impl ListQuery {
                 .ok_or_else(|| Error::malformed("the query parameter `account` is not the number of an account"))
         });
         Ok(AcmeOrderFilter {
+            from_row: None,
             account_id: account_id.transpose()?,
             status: None,
             profile: self.profile.clone(),

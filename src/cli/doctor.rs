@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{block_on, print_json};
-use crate::app;
+use crate::app::{self, descriptors};
 use crate::auth::permission::ReadAudit;
 use crate::auth::{Authorized, Caller};
 use crate::ca::CertificateAuthority;
@@ -83,6 +83,11 @@ async fn examine(config: &Config) -> Report {
     }
     for warning in warnings {
         report.add("configuration", Finding::Warning, warning);
+    }
+    let limit = descriptors::raise();
+    match descriptors::problem(config, limit) {
+        None => report.add("file descriptors", Finding::Good, format!("{limit}, enough for every connection")),
+        Some(problem) => report.add("file descriptors", Finding::Warning, problem),
     }
     private(&mut report, &config.data_dir, "data directory");
     match app::open(config).await {

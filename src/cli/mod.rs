@@ -1,5 +1,9 @@
 //! The command line: one module a command. Commands print their results; everything else in the crate logs.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
+#![allow(clippy::print_stderr, reason = "printing is what a command line is for")]
+
+// First: the modules that follow print by its macros.
+#[macro_use]
+mod output;
 
 mod config;
 mod doctor;
@@ -72,7 +76,7 @@ pub fn run() -> ExitCode {
     let CommandLine { config, command } = CommandLine::parse();
     // An error means that a provider is there already, which can only be this one: no other is compiled in.
     let _already_there = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match dispatch(config, command) {
+    match dispatch(config, command).and_then(|code| output::finish().map(|()| code)) {
         Ok(code) => code,
         Err(error) => {
             report(&error);

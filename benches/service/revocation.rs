@@ -1,23 +1,6 @@
-//! What revocation costs at a million revoked certificates, on both databases: a full CRL, one shard after one revocation, OCSP answers.
+//! Revocation at a million revoked certificates: a full CRL, one shard after one revocation, OCSP answers.
 //!
-//! `cargo bench --bench revocation` starts the release program, fills its database, and prints a table with the CPU time of the service (of
-//! the process, not of PostgreSQL) and its extra memory; the last line is the same as JSON. `-- --entries 100000` takes fewer. Nothing here
-//! asserts a time: machines differ, and `docs/performance.md` says how to read the figures.
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a benchmark ends at the first surprise, and prints"
-)]
-
-mod load;
-mod process;
-#[path = "../../tests/it/support/mod.rs"]
-#[allow(dead_code, unused_imports, clippy::print_stderr, reason = "made for the tests, which use more of it")]
-mod support;
+//! `--certificates` bounds the number of entries. Of the database's CPU time SQLite's is the service's.
 
 use std::time::{Duration, Instant};
 
@@ -25,9 +8,15 @@ use chancery::x509::ocsp::{CertId, HashAlgorithm, IssuerHashes, OcspRequest};
 use chancery::x509::{Certificate, SerialNumber};
 use serde_json::{Value, json};
 
-use crate::process::{Usage, measure};
+use crate::load::{self, Target};
+use crate::machine::{self, Usage};
+use crate::options::Options;
+use crate::report::Report;
+use crate::support;
 use crate::support::service::{Database, Service};
 
+/// How many certificates are revoked.
+const ENTRIES: u64 = 1_000_000;
 /// Into how many shards the entries go.
 const SHARDS: u64 = 64;
 /// How many revocations the cost of one shard is measured over.
@@ -37,59 +26,49 @@ const ASKED: u64 = 20_000;
 /// How long a load lasts.
 const LOAD: Duration = Duration::from_secs(5);
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let entries = arguments
-        .iter()
-        .position(|argument| argument == "--entries")
-        .and_then(|at| arguments.get(at + 1))
-        .map_or(1_000_000, |number| number.parse().expect("a number of entries"));
-    let mut rows = Vec::new();
-    for database in Database::ALL {
-        println!("{database:?}: {entries} revoked certificates");
-        rows.extend(run(database, entries));
-    }
-    println!("{}", Value::Array(rows));
-}
+/// Connections that ask.
+const CONNECTIONS: usize = 64;
 
-/// Writes one line of the table.
-fn row(database: Database, case: &str, usage: &Usage, count: u64, size: usize) -> Value {
-    let rate = count as f64 / usage.wall.as_secs_f64();
-    let each = usage.cpu.as_secs_f64() * 1e6 / count as f64;
-    let extra = usage.extra_memory as f64 / f64::from(1 << 20);
-    println!(
-        "  {case:<44} {count:>8} in {:>7.3} s, {rate:>9.1}/s, service CPU {each:>11.1} us each, +{extra:>6.1} MiB, {size:>9} octets",
-        usage.wall.as_secs_f64()
-    );
-    json!({
-        "database": format!("{database:?}"), "case": case, "count": count, "seconds": usage.wall.as_secs_f64(), "per_second": rate,
-        "service_cpu_us_each": each, "extra_memory_bytes": usage.extra_memory, "size_bytes": size,
-    })
-}
-
-fn run(database: Database, entries: u64) -> Vec<Value> {
+/// Runs the part.
+pub(crate) fn run(options: &Options, database: Database, report: &mut Report) {
+    let entries = options.certificates.min(if options.quick { ENTRIES / 10 } else { ENTRIES });
     let mut service =
         Service::start_with(database, &[("CHANCERY__CRL__REFRESH", "12h"), ("CHANCERY__CRL__VALIDITY", "24h")]);
     // The first CRL is there, so that the one that is measured is due by the revocations alone.
     assert!(service.stop().success());
     seed(&service, database, entries);
-    let mut rows = Vec::new();
 
-    // The full CRL is due at once; what the start itself costs is measured beside it by a second start, at which nothing is due.
+    // The full CRL is due at the start. It is measured after another one, at which nothing is due, so that no memory is there that was freed.
     service.restart();
-    await_crl(&service, "/pki/issuing.crl", entries, 0);
+    await_crl(&service, "/pki/issuing.crl", entries);
+    assert!(service.stop().success());
+    service.restart();
+    await_crl(&service, "/pki/issuing.crl", entries);
     let size = fetch(&service, "/pki/issuing.crl").len();
-    service.execute("UPDATE issuers SET revocations = revocations + 1 WHERE name = 'issuing'; UPDATE crl_scopes SET last_change = last_change + 1");
+    service.execute(
+        "UPDATE issuers SET revocations = revocations + 1 WHERE name = 'issuing'; \
+         UPDATE crl_scopes SET last_change = last_change + 1",
+    );
     let before = number(&service);
-    let usage = measure(service.process_id(), || {
+    let ((), usage) = machine::measure(&service, database, || {
         service.administrator().post("/api/v1/issuers/issuing/crl").expect(200);
     });
     assert!(number(&service) > before);
-    rows.push(row(database, "full CRL", &usage, 1, size));
+    report.add(format!("full CRL of {entries}"), &crl_figures(&usage, 1, size));
 
-    rows.push(one_shard(database, &mut service, entries));
-    rows.extend(ocsp(database, &service, entries));
-    rows
+    one_shard(database, &mut service, entries, report);
+    ocsp(options, database, &service, entries, report);
+}
+
+fn crl_figures(usage: &Usage, count: u32, size: usize) -> Vec<(&'static str, f64)> {
+    let each = |time: Duration| time.as_secs_f64() / f64::from(count);
+    vec![
+        ("service_cpu_s", each(usage.service)),
+        ("database_cpu_s", each(usage.database)),
+        ("wall_s", each(usage.wall)),
+        ("extra_mib", machine::mebibytes(usage.extra_memory)),
+        ("size_mib", machine::mebibytes(size as u64)),
+    ]
 }
 
 /// Fills the inventory by SQL: the rows are what revocation reads, their certificates are left empty.
@@ -110,10 +89,10 @@ fn seed(service: &Service, database: Database, entries: u64) {
             format!("WITH numbers AS (SELECT generate_series(1, {entries}) AS number) "),
         ),
     };
-    let columns = "INSERT INTO certificates (serial, issuer_id, profile, profile_version, requester, source, subject, key_algorithm, \
+    let columns = "INSERT INTO certificates (id, serial, issuer_id, profile, profile_version, requester, source, subject, key_algorithm, \
                    spki_sha256, fingerprint_sha256, not_before, not_after, issued_at, state, revoked_at, revocation_reason, der, change_number) ";
     let values = format!(
-        "SELECT {serial}, (SELECT id FROM issuers WHERE name = 'issuing'), 'server', 1, 'seed', 0, 'CN=seed', 'ecdsa-p256', \
+        "SELECT number, {serial}, (SELECT id FROM issuers WHERE name = 'issuing'), 'server', 1, 'seed', 0, 'CN=seed', 'ecdsa-p256', \
          {digest}, {digest}, 1767225600, 2082758400, 1767225600, 2, 1767225600 + number % 1000000, 1 + number % 5, {der}, number FROM numbers"
     );
     // SQLite wants the list of numbers in front of its insertion, PostgreSQL takes it there too.
@@ -125,7 +104,7 @@ fn seed(service: &Service, database: Database, entries: u64) {
 }
 
 /// Moves the entries into shards, publishes them, and measures what one revocation then costs.
-fn one_shard(database: Database, service: &mut Service, entries: u64) -> Value {
+fn one_shard(database: Database, service: &mut Service, entries: u64, report: &mut Report) {
     assert!(service.stop().success());
     service.execute(&format!("UPDATE certificates SET crl_shard = 1 + id % {SHARDS} WHERE state = 2"));
     service.execute(&format!(
@@ -133,11 +112,11 @@ fn one_shard(database: Database, service: &mut Service, entries: u64) -> Value {
     ));
     service.restart();
     service.administrator().post("/api/v1/issuers/issuing/crl").expect(200);
-    await_crl(service, "/pki/issuing/1.crl", entries / SHARDS, 0);
+    await_crl(service, "/pki/issuing/1.crl", entries / SHARDS);
     let leaves: Vec<Value> = (0..REVOCATIONS).map(|_| service.issue(&["shard.internal"])).collect();
     let administrator = service.administrator();
     let mut size = 0;
-    let usage = measure(service.process_id(), || {
+    let ((), usage) = machine::measure(service, database, || {
         for leaf in &leaves {
             let path = shard_path(leaf);
             let before = fetch(service, &path);
@@ -151,7 +130,7 @@ fn one_shard(database: Database, service: &mut Service, entries: u64) -> Value {
             size = before.len();
         }
     });
-    row(database, "one shard of 64 after one revocation", &usage, u64::from(REVOCATIONS), size)
+    report.add(format!("one shard of {SHARDS} after one revocation"), &crl_figures(&usage, REVOCATIONS, size));
 }
 
 /// Finds the path of the CRL that a leaf names.
@@ -163,7 +142,7 @@ fn shard_path(leaf: &Value) -> String {
     format!("/pki/{}", uri.split_once("/pki/").unwrap().1)
 }
 
-fn ocsp(database: Database, service: &Service, entries: u64) -> Vec<Value> {
+fn ocsp(options: &Options, database: Database, service: &Service, entries: u64, report: &mut Report) {
     let pem = service.administrator().get("/api/v1/issuers/issuing/certificate").expect(200).text();
     let issuer = IssuerHashes::of_certificate(&Certificate::from_pem(&pem).unwrap());
     let asked = ASKED.min(entries);
@@ -174,18 +153,36 @@ fn ocsp(database: Database, service: &Service, entries: u64) -> Vec<Value> {
             serial.extend(number.to_be_bytes());
             let serial = SerialNumber::from_bytes(&serial).unwrap();
             let request = OcspRequest::encode(&[CertId::encode(HashAlgorithm::Sha1, &issuer, &serial)], None);
-            load::post("/ocsp/issuing", "application/ocsp-request", &request)
+            let headers = [("Content-Type", "application/ocsp-request")];
+            load::request("POST", "/ocsp/issuing", &headers, &request)
         })
         .collect();
-    let address = service.public().trim_start_matches("http://").to_owned();
-    let mut rows = Vec::new();
-    let mut size = 0;
-    let usage = measure(service.process_id(), || size = load::each_once(&address, &requests));
-    rows.push(row(database, "OCSP, first asked: looked up and signed", &usage, asked, size));
-    let mut answered = 0;
-    let usage = measure(service.process_id(), || answered = load::for_a_while(&address, &requests, LOAD));
-    rows.push(row(database, "OCSP, asked again", &usage, answered, size));
-    rows
+    let public = Target::new(service.public(), &service.root_pem());
+    let api = Target::new(service.api(), &service.root_pem());
+    // Connections are opened before the clock runs, and statements prepared.
+    let (first, rest) = requests.split_at(CONNECTIONS.min(requests.len()));
+    load::each_once(&public, CONNECTIONS, 200, first);
+    let ask = |case: &str, work: &dyn Fn() -> load::Outcome| {
+        let (outcome, usage) = machine::measure(service, database, work);
+        assert_eq!(outcome.refused, 0, "every question is answered");
+        let figures = [
+            ("per_second", outcome.per_second()),
+            ("p50_ms", outcome.per_mille(500)),
+            ("p99_ms", outcome.per_mille(990)),
+            ("service_cpu_us", machine::microseconds(usage.service, outcome.answered())),
+            ("database_cpu_us", machine::microseconds(usage.database, outcome.answered())),
+            ("extra_mib", machine::mebibytes(usage.extra_memory)),
+        ];
+        (case.to_owned(), figures)
+    };
+    let time = if options.quick { LOAD / 5 } else { LOAD };
+    for (case, figures) in [
+        ask("OCSP, first asked: looked up and signed", &|| load::each_once(&public, CONNECTIONS, 200, rest)),
+        ask("OCSP, asked again", &|| load::for_a_while(&public, CONNECTIONS, 200, &requests, time)),
+        ask("OCSP, asked again, TLS", &|| load::for_a_while(&api, CONNECTIONS, 200, &requests, time)),
+    ] {
+        report.add(case, &figures);
+    }
 }
 
 fn fetch(service: &Service, path: &str) -> Vec<u8> {
@@ -197,9 +194,9 @@ fn number(service: &Service) -> u64 {
 }
 
 /// Waits until a CRL has grown to what so many entries need at least: 37 octets each, the number of a small one.
-fn await_crl(service: &Service, path: &str, entries: u64, began_with: usize) {
+fn await_crl(service: &Service, path: &str, entries: u64) {
     let began = Instant::now();
-    while (fetch(service, path).len() as u64) < entries * 37 + began_with as u64 {
+    while (fetch(service, path).len() as u64) < entries * 37 {
         assert!(began.elapsed() < Duration::from_secs(300), "`{path}` was not published");
         std::thread::sleep(Duration::from_millis(500));
     }

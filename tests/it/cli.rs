@@ -227,3 +227,21 @@ fn replicas_share_one_database() {
     let verified = two.administrator().get("/api/v1/audit/verify").expect(200).json();
     assert_eq!(verified["intact"], true, "{verified}");
 }
+
+#[test]
+fn a_reader_that_has_gone_ends_no_command_badly_and_a_full_disk_does() {
+    let scratch = Scratch::new();
+    scratch.write("chancery.toml", "data_dir = \"data\"\n");
+    run(scratch.path(), &["init", "--no-token"]);
+    let into = |output: Stdio| {
+        let arguments = ["--config", "chancery.toml", "issuer", "list"];
+        chancery().args(arguments).current_dir(scratch.path()).stdout(output).stderr(Stdio::piped()).output().unwrap()
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = into(writer.into());
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert!(complaint(&into(full.into())).contains("the output could not be written"));
+}

@@ -13,6 +13,7 @@ mod issuers;
 mod key_revocation;
 mod ocsp;
 mod opening;
+mod plans;
 mod revocation;
 mod secrets;
 mod tls;

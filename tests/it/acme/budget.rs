@@ -1,6 +1,6 @@
 //! How many statements and durable commits an order costs PostgreSQL, read from its own log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
@@ -8,6 +8,7 @@ use crate::support::acme::{AcmeClient, Http01, challenge};
 use crate::support::csr::Csr;
 use crate::support::postgres::Server;
 use crate::support::service::{Database, Service};
+use crate::support::statements;
 
 /// Orders that are counted.
 const ORDERS: usize = 8;
@@ -15,56 +16,6 @@ const ORDERS: usize = 8;
 const STATEMENTS: usize = 25;
 /// The most transactions of an order that are forced to disk.
 const COMMITS: usize = 6;
-
-/// What was logged of one connection of the service: each statement with the transaction it ran in, 0 before it wrote anything.
-fn statements(log: &str) -> Vec<(u32, u64, String)> {
-    log.lines()
-        .filter_map(|line| {
-            let (prefix, rest) = line.split_once("LOG:  ")?;
-            // A prepared statement is logged as `execute s1: ...`, a simple one as `statement: ...`.
-            let text = rest
-                .strip_prefix("statement: ")
-                .or_else(|| rest.strip_prefix("execute ")?.split_once(": ").map(|(_, text)| text))?;
-            let mut words = prefix.split_whitespace().rev();
-            let transaction = words.next()?.parse().ok()?;
-            let process = words.next()?.parse().ok()?;
-            let application = words.next().unwrap_or_default();
-            (application != "test").then(|| (process, transaction, text.trim().to_owned()))
-        })
-        .collect()
-}
-
-/// Whether a statement begins or ends a transaction.
-fn is_frame(statement: &str) -> bool {
-    ["BEGIN", "COMMIT", "ROLLBACK"].iter().any(|word| statement.to_ascii_uppercase().starts_with(word))
-}
-
-/// Counts statements and durable commits, without the statements that run when nothing is asked for.
-fn count(statements: &[(u32, u64, String)], idle: &BTreeSet<String>) -> (usize, usize) {
-    let (mut counted, mut commits) = (0, 0);
-    let mut open: BTreeMap<u32, bool> = BTreeMap::new();
-    for (process, transaction, text) in statements {
-        let upper = text.to_ascii_uppercase();
-        if upper.starts_with("BEGIN") {
-            open.insert(*process, true);
-            // One that is grouped takes its lock with the same words.
-        } else if upper.starts_with("COMMIT") {
-            open.insert(*process, false);
-            commits += usize::from(*transaction != 0);
-        } else if upper.starts_with("ROLLBACK") {
-            open.insert(*process, false);
-        } else if !idle.contains(text) {
-            counted += 1;
-            let writes = ["INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|word| upper.starts_with(word));
-            // The table of used nonces is not logged: what only writes to it is not forced to disk.
-            let durable = !upper.contains("ACME_USED_NONCES");
-            if writes && durable && open.get(process) != Some(&true) {
-                commits += 1;
-            }
-        }
-    }
-    (counted, commits)
-}
 
 #[test]
 fn an_order_stays_within_its_budget_of_statements_and_commits() {
@@ -120,16 +71,16 @@ fn an_order_stays_within_its_budget_of_statements_and_commits() {
     std::thread::sleep(std::time::Duration::from_secs(4));
     let quiet = server.log();
     let idle: BTreeSet<String> =
-        statements(&quiet).into_iter().map(|(_, _, text)| text).filter(|text| !is_frame(text)).collect();
+        statements::read(&quiet).into_iter().filter(|one| !one.is_frame()).map(|one| one.text).collect();
     assert!(!idle.is_empty(), "the log holds what the jobs ask for");
     for client in &clients[1..] {
         order(client);
     }
     let log = server.log();
-    let logged = statements(&log[quiet.len()..]);
-    let (counted, commits) = count(&logged, &idle);
+    let logged = statements::read(&log[quiet.len()..]);
+    let (counted, commits) = statements::count(&logged, &idle);
     driver.abort();
-    let listing = || logged.iter().map(|(_, _, text)| text.as_str()).collect::<Vec<_>>().join("\n");
+    let listing = || logged.iter().map(|one| one.text.as_str()).collect::<Vec<_>>().join("\n");
     assert!(
         counted >= ORDERS * 8 && commits >= ORDERS * 3,
         "statements are not all seen: {counted}, {commits}\n{}",

@@ -46,7 +46,7 @@ async fn events_are_listed_newest_first_and_filtered(fixture: Fixture) {
     let listed = |filter: AuditFilter| {
         let storage = Arc::clone(&storage);
         async move {
-            let events = storage.audit_events(&filter, None, 100).await.unwrap();
+            let events = storage.audit_events(&filter, None, 100).await.unwrap().items;
             assert!(events.windows(2).all(|pair| pair[0].id > pair[1].id));
             events.into_iter().map(|stored| stored.event.object.replace("object:", "")).collect::<String>()
         }
@@ -61,8 +61,8 @@ async fn events_are_listed_newest_first_and_filtered(fixture: Fixture) {
     assert_eq!(listed(AuditFilter { outcome: Some(AuditOutcome::Refused), ..all() }).await, "1");
     assert_eq!(listed(AuditFilter { object: Some("object:2".to_owned()), ..all() }).await, "2");
     assert_eq!(listed(AuditFilter { after: Some(at(1)), before: Some(at(4)), ..all() }).await, "321");
-    let first = storage.audit_events(&all(), None, 2).await.unwrap();
-    let next = storage.audit_events(&all(), Some(first[1].id), 2).await.unwrap();
+    let first = storage.audit_events(&all(), None, 2).await.unwrap().items;
+    let next = storage.audit_events(&all(), Some(first[1].id), 2).await.unwrap().items;
     assert_eq!(next[0].event.object, "object:2");
 }
 
@@ -96,7 +96,7 @@ async fn hostile_text_is_kept_and_verifies(fixture: Fixture) {
     };
     storage.record_audit(hostile.clone()).await.unwrap();
     let filter = AuditFilter { actor: Some(hostile.actor.clone()), ..AuditFilter::default() };
-    assert_eq!(storage.audit_events(&filter, None, 10).await.unwrap()[0].event, hostile);
+    assert_eq!(storage.audit_events(&filter, None, 10).await.unwrap().items[0].event, hostile);
     assert_eq!(storage.verify_audit().await.unwrap().failures, Vec::<String>::new());
 }
 

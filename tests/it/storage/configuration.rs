@@ -327,7 +327,7 @@ async fn a_lease_has_one_holder(fixture: Fixture) {
     }
     assert_eq!(holders, 1);
     let issued = AuditFilter::default();
-    assert!(storage.audit_events(&issued, None, 10).await.unwrap().is_empty());
+    assert!(storage.audit_events(&issued, None, 10).await.unwrap().items.is_empty());
 }
 
 async fn a_migrated_database_is_ready(fixture: Fixture) {

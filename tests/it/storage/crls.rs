@@ -224,7 +224,11 @@ async fn a_crl_is_replaced_by_a_greater_number_only(fixture: Fixture) {
     assert_eq!(storage.published_crls(1).await.unwrap(), expected.map(|crl| crl.summary()));
     assert_eq!(storage.published_crls(2).await.unwrap(), []);
     let filter = AuditFilter { action: Some("crl.publish".to_owned()), ..AuditFilter::default() };
-    assert_eq!(storage.audit_events(&filter, None, 10).await.unwrap().len(), 3, "one for each call that published");
+    assert_eq!(
+        storage.audit_events(&filter, None, 10).await.unwrap().items.len(),
+        3,
+        "one for each call that published"
+    );
 }
 
 async fn a_large_crl_is_read_as_it_was_written(fixture: Fixture) {

@@ -76,6 +76,7 @@ pub(crate) fn options(url: &str) -> DatabaseOptions {
         root_certificates: None,
         statement_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(3),
+        maximum_wait: Duration::from_secs(10),
     }
 }
 
@@ -205,5 +206,5 @@ pub(crate) async fn issue(storage: &dyn Storage, certificate: NewCertificate) ->
 /// Lists the first page, oldest first.
 pub(crate) async fn list(storage: &dyn Storage, filter: CertificateFilter) -> Vec<CertificateRecord> {
     let page = PageRequest { limit: 1000, sort: SortKey::IssuedAt, descending: false, after: None };
-    storage.certificates(&filter, page).await.unwrap()
+    storage.certificates(&filter, page).await.unwrap().items
 }

@@ -54,7 +54,7 @@ async fn import(storage: &dyn Storage, one: ImportedCertificate) -> CertificateI
 
 async fn events(storage: &dyn Storage, action: &str) -> usize {
     let filter = AuditFilter { action: Some(action.to_owned()), ..AuditFilter::default() };
-    storage.audit_events(&filter, None, 1000).await.unwrap().len()
+    storage.audit_events(&filter, None, 1000).await.unwrap().items.len()
 }
 
 async fn crl_entries(storage: &dyn Storage) -> usize {
@@ -125,7 +125,7 @@ async fn what_is_recorded_keeps_its_requester_and_is_revoked_when_that_is_said(f
 
     // The service's own is an administrator's.
     let root = storage.issuers().await.unwrap().remove(0);
-    let own = storage.certificates(&CertificateFilter::default(), FIRST).await.unwrap();
+    let own = storage.certificates(&CertificateFilter::default(), FIRST).await.unwrap().items;
     let own = own.into_iter().find(|record| record.source == Source::Internal).unwrap();
     let again = NewCertificate {
         serial: own.serial.clone(),

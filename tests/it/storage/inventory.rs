@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chancery::storage::{
-    CertificateFilter, CertificateState, CertificateStatus, NameFilter, PageRequest, SortKey, StateChange, Storage,
+    CertificateFilter, CertificateState, CertificateStatus, ImportedCertificate, NameFilter, PageRequest, SortKey,
+    StateChange, Storage,
 };
 use chancery::x509::crl::RevocationReason;
 use chancery::x509::{NameType, SerialNumber, SubjectAltName};
@@ -24,6 +25,8 @@ on_both_databases!(
     the_owner_narrows_every_filter,
     status_counts_what_has_expired,
     statistics_count_by_status_profile_issuer_week_and_day,
+    statistics_are_the_same_when_a_job_has_counted,
+    a_walk_finds_the_few_among_many_behind_short_pages,
 );
 
 async fn pages_visit_every_row_once_while_rows_are_inserted(fixture: Fixture) {
@@ -76,7 +79,7 @@ async fn walk(storage: &dyn Storage, mut page: PageRequest) -> Vec<SerialNumber>
     let mut seen = Vec::new();
     let mut last: Option<(i64, i64)> = None;
     loop {
-        let records = storage.certificates(&CertificateFilter::default(), page).await.unwrap();
+        let records = storage.certificates(&CertificateFilter::default(), page).await.unwrap().items;
         assert!(records.len() <= usize::from(page.limit));
         for record in &records {
             let value = match page.sort {
@@ -312,4 +315,95 @@ async fn statistics_count_by_status_profile_issuer_week_and_day(fixture: Fixture
     let ends = BTreeMap::from([(monday, 2), (monday + week, 1), (monday + 13 * week, 1)]);
     assert_eq!(statistics.expiring_by_week, ends);
     assert_eq!(statistics.issued_by_day, BTreeMap::from([(NOW - 29 * 86_400, 1), (NOW, 8)]));
+}
+
+async fn statistics_are_the_same_when_a_job_has_counted(fixture: Fixture) {
+    let storage = fixture.open().await;
+    one_of_each_status(&*storage).await;
+    let mut old = certificate(&[]);
+    old.issued_at = at(-29 * 86_400);
+    issue(&*storage, old).await;
+    let before = storage.statistics(at(0)).await.unwrap();
+    while storage.count_certificates(at(100)).await.unwrap() {}
+    assert_eq!(storage.statistics(at(0)).await.unwrap(), before);
+    let counts = "SELECT 1 / (CASE WHEN (SELECT SUM(certificates) FROM certificate_counts) = 9 THEN 1 ELSE 0 END)";
+    if !fixture.is_sqlite() {
+        fixture.execute(counts).await;
+    }
+    // What comes late is missed, what comes now is counted on demand; the late one when its day is counted anew.
+    issue(&*storage, certificate(&[])).await;
+    let mut late = certificate(&[]);
+    late.issued_at = at(-86_400);
+    issue(&*storage, late).await;
+    assert_eq!(storage.statistics(at(0)).await.unwrap().by_issuer[&1], before.by_issuer[&1] + 1);
+    let mut imported = certificate(&[]);
+    imported.issued_at = at(-86_400);
+    let import = ImportedCertificate {
+        certificate: imported,
+        revocation: None,
+        internal: false,
+        audit: event("certificate.import", "x"),
+    };
+    storage.import_certificates(vec![import]).await.unwrap();
+    while storage.count_certificates(at(200)).await.unwrap() {}
+    assert_eq!(storage.statistics(at(0)).await.unwrap().by_issuer[&1], before.by_issuer[&1] + 3);
+}
+
+/// Writes certificates behind the storage's back, one a second before the tests play.
+async fn many(fixture: &Fixture, count: u32) {
+    let (numbers, serial, digest) = if fixture.is_sqlite() {
+        (
+            format!(
+                "(WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count}) SELECT n FROM numbers)"
+            ),
+            "unhex(printf('01%014x', n))",
+            "x'0707070707070707070707070707070707070707070707070707070707070707'",
+        )
+    } else {
+        (
+            format!("(SELECT n FROM generate_series(1, {count}) AS numbers (n))"),
+            "decode('01' || lpad(to_hex(n), 14, '0'), 'hex')",
+            "decode(repeat('07', 32), 'hex')",
+        )
+    };
+    fixture
+        .execute(&format!(
+            "INSERT INTO certificates (id, serial, issuer_id, profile, profile_version, requester, source, subject, key_algorithm, spki_sha256, \
+             fingerprint_sha256, not_before, not_after, issued_at, der) \
+             SELECT (CAST({NOW} - n AS BIGINT) << 29) | 18, {serial}, 1, 'many', 1, 'token:many', 0, 'CN=many', 'ecdsa-p256', {digest}, {digest}, \
+             {NOW} - n, {NOW} + 1000000 + n, {NOW} - n, {digest} FROM {numbers} AS made"
+        ))
+        .await;
+}
+
+async fn a_walk_finds_the_few_among_many_behind_short_pages(fixture: Fixture) {
+    let storage = fixture.open().await;
+    let mut oldest = certificate(&["one.internal"]);
+    oldest.issued_at = at(-100_000);
+    oldest.not_after = at(3_000_000);
+    let oldest = issue(&*storage, oldest).await;
+    let newest = issue(&*storage, certificate(&["two.internal"])).await;
+    many(&fixture, 12_000).await;
+    let filter = CertificateFilter { subject: Some(".INTERNAL".to_owned()), ..CertificateFilter::default() };
+    for sort in [SortKey::IssuedAt, SortKey::NotAfter] {
+        for descending in [false, true] {
+            let (mut found, mut pages, mut after) = (Vec::new(), 0, None);
+            loop {
+                let page = PageRequest { limit: 100, sort, descending, after };
+                let page = storage.certificates(&filter, page).await.unwrap();
+                found.extend(page.items.into_iter().map(|record| record.serial));
+                pages += 1;
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            let mut expected = vec![oldest.clone(), newest.clone()];
+            if descending {
+                expected.reverse();
+            }
+            assert_eq!(found, expected, "{sort:?}, descending: {descending}");
+            assert_eq!(pages, 3, "of 5,000 rows each");
+        }
+    }
 }

@@ -53,7 +53,7 @@ async fn the_event_is_committed_with_the_certificate(fixture: Fixture) {
     let object = format!("certificate:{}", new.serial);
     issue(&*storage, new).await;
     let filter = AuditFilter { object: Some(object.clone()), ..AuditFilter::default() };
-    let events = storage.audit_events(&filter, None, 10).await.unwrap();
+    let events = storage.audit_events(&filter, None, 10).await.unwrap().items;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].event, event("certificate.issue", &object));
     assert_eq!(events[0].sequence, 1);
@@ -87,7 +87,7 @@ async fn of_32_callers_with_one_key_one_commits_and_the_others_get_its_certifica
         IdempotencyAnswer { request_sha256: [9; 32], result: IdempotencyResult::Certificate(committed[0].clone()) };
     assert!(replayed.iter().all(|answer| *answer == expected));
     assert_eq!(list(&*storage, Default::default()).await.len(), 1);
-    assert_eq!(storage.audit_events(&Default::default(), None, 100).await.unwrap().len(), 1);
+    assert_eq!(storage.audit_events(&Default::default(), None, 100).await.unwrap().items.len(), 1);
     assert_eq!(storage.idempotent_answer("token:deploy", "one", at(0)).await.unwrap(), Some(expected));
 }
 
@@ -162,7 +162,7 @@ async fn a_bad_member_does_not_fail_its_group(fixture: Fixture) {
                 }
                 if number == 8 {
                     new.serial =
-                        storage.certificates(&Default::default(), first_page()).await.unwrap()[0].serial.clone();
+                        storage.certificates(&Default::default(), first_page()).await.unwrap().items[0].serial.clone();
                 }
                 storage.record_issuance(issuance(new)).await
             })

@@ -287,7 +287,7 @@ async fn a_revoked_issuer_certificate_is_a_change_of_issuers(fixture: Fixture) {
     assert_eq!(record.certificates[0].state, CertificateState::Valid);
     let filter = CertificateFilter { issuer_ids: Some(vec![1]), ..CertificateFilter::default() };
     let page = PageRequest { limit: 10, sort: SortKey::IssuedAt, descending: false, after: None };
-    let listed = storage.certificates(&filter, page).await.unwrap();
+    let listed = storage.certificates(&filter, page).await.unwrap().items;
     let of_issuing = listed.into_iter().find(|one| one.der == record.certificates[0].der).unwrap();
     let before = storage.generation().await.unwrap();
     let change = StateChange {

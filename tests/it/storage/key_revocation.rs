@@ -50,7 +50,7 @@ async fn revoke(storage: &dyn Storage, revocation: KeyRevocation) -> KeyRevoked 
 
 async fn events(storage: &dyn Storage, action: &str) -> Vec<chancery::storage::AuditEvent> {
     let filter = AuditFilter { action: Some(action.to_owned()), ..AuditFilter::default() };
-    let mut events = storage.audit_events(&filter, None, 1000).await.unwrap();
+    let mut events = storage.audit_events(&filter, None, 1000).await.unwrap().items;
     events.reverse();
     events.into_iter().map(|event| event.event).collect()
 }
@@ -151,11 +151,11 @@ async fn again_nothing_new_happens(fixture: Fixture) {
     let storage = with_issuers(&fixture).await;
     issue(&*storage, of_key(KEY)).await;
     revoke(&*storage, revocation(KEY)).await;
-    let before = storage.audit_events(&AuditFilter::default(), None, 1000).await.unwrap().len();
+    let before = storage.audit_events(&AuditFilter::default(), None, 1000).await.unwrap().items.len();
     let counts_before = counts(&*storage).await;
     let again = revoke(&*storage, KeyRevocation { now: at(300), ..revocation(KEY) }).await;
     assert_eq!(again, KeyRevoked::Done { blocked_now: false, revoked_now: Vec::new(), more: false });
-    assert_eq!(storage.audit_events(&AuditFilter::default(), None, 1000).await.unwrap().len(), before);
+    assert_eq!(storage.audit_events(&AuditFilter::default(), None, 1000).await.unwrap().items.len(), before);
     assert_eq!(counts(&*storage).await, counts_before);
 }
 
@@ -272,7 +272,7 @@ async fn of_32_callers_one_has_an_effect(fixture: Fixture) {
 async fn a_blocked_key_is_not_certified_and_its_group_is(fixture: Fixture) {
     let storage = with_issuers(&fixture).await;
     revoke(&*storage, revocation(KEY)).await;
-    let before = storage.audit_events(&AuditFilter::default(), None, 1000).await.unwrap().len();
+    let before = storage.audit_events(&AuditFilter::default(), None, 1000).await.unwrap().items.len();
     // Many at once, so that the refused are in groups with others; pairs share an idempotency key.
     let calls: Vec<_> = (0..200)
         .map(|number: usize| {
@@ -300,7 +300,10 @@ async fn a_blocked_key_is_not_certified_and_its_group_is(fixture: Fixture) {
     }
     let filter = CertificateFilter { spki_sha256: Some(KEY), ..CertificateFilter::default() };
     assert!(list(&*storage, filter).await.is_empty());
-    assert_eq!(storage.audit_events(&AuditFilter::default(), None, 1000).await.unwrap().len(), before + committed);
+    assert_eq!(
+        storage.audit_events(&AuditFilter::default(), None, 1000).await.unwrap().items.len(),
+        before + committed
+    );
     assert!(storage.verify_audit().await.unwrap().failures.is_empty());
     // Of claims 0, 4, 8 ...: number 4 * n and 4 * n + 2 have one claim; where one of the two had the blocked key, the other one won it.
     let alone = storage.idempotent_answer("token:deploy", "claim-0", at(0)).await.unwrap();

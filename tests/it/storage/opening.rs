@@ -39,7 +39,12 @@ async fn a_second_migration_has_nothing_to_do(fixture: Fixture) {
     let first = migrate(&fixture.options()).await.unwrap();
     assert_eq!(
         first,
-        ["2026-11-21-000001_initial", "2026-11-21-000002_issuers_and_revocation", "2026-11-21-000003_acme"]
+        [
+            "2026-11-21-000001_initial",
+            "2026-11-21-000002_issuers_and_revocation",
+            "2026-11-21-000003_acme",
+            "2026-11-21-000004_rows_by_time"
+        ]
     );
     assert_eq!(migrate(&fixture.options()).await.unwrap(), Vec::<String>::new());
 }

@@ -49,7 +49,7 @@ pub(super) async fn with_root(fixture: &Fixture) -> Arc<dyn Storage> {
 
 async fn revocation_events(storage: &dyn Storage) -> usize {
     let filter = AuditFilter { action: Some("certificate.revoke".to_owned()), ..AuditFilter::default() };
-    storage.audit_events(&filter, None, 100).await.unwrap().len()
+    storage.audit_events(&filter, None, 100).await.unwrap().items.len()
 }
 
 async fn a_revocation_changes_the_record_counts_at_the_issuer_and_writes_its_event(fixture: Fixture) {

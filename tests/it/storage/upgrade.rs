@@ -68,7 +68,7 @@ async fn issuers_revocations_and_crls_of_the_first_schema_are_kept(fixture: Fixt
     first_schema(&fixture).await;
     assert_eq!(
         migrate(&fixture.options()).await.unwrap(),
-        ["2026-11-21-000002_issuers_and_revocation", "2026-11-21-000003_acme"]
+        ["2026-11-21-000002_issuers_and_revocation", "2026-11-21-000003_acme", "2026-11-21-000004_rows_by_time"]
     );
     let storage = fixture.open().await;
     let issuers = storage.issuers().await.unwrap();

@@ -9,7 +9,9 @@ pub(crate) mod dns;
 pub(crate) mod hsm;
 pub(crate) mod postgres;
 pub(crate) mod responders;
+pub(crate) mod seed;
 pub(crate) mod service;
+pub(crate) mod statements;
 pub(crate) mod tools;
 
 /// Makes a new, empty PostgreSQL database and returns its URL.

@@ -26,8 +26,15 @@ pub(crate) async fn database() -> String {
 }
 
 /// The server that all tests of this process share.
-fn shared() -> &'static Server {
+pub(crate) fn shared() -> &'static Server {
     SHARED.get_or_init(Server::start)
+}
+
+/// The process of the shared server that is the parent of all its others.
+#[allow(dead_code, reason = "for the benchmarks, which share this file")]
+pub(crate) fn postmaster() -> u32 {
+    let file = std::fs::read_to_string(shared().directory.join("data/postmaster.pid")).expect("the server runs");
+    file.lines().next().and_then(|line| line.trim().parse().ok()).expect("a number of a process")
 }
 
 /// Runs SQL on a connection of the test's own.
@@ -113,6 +120,24 @@ impl Server {
             execute(&url, &format!("ALTER SYSTEM SET {setting}")).await;
         }
         execute(&url, "SELECT pg_reload_conf()").await;
+    }
+
+    /// Logs statements no more.
+    #[allow(dead_code, reason = "for the benchmarks, which share this file")]
+    pub(crate) async fn log_no_statements(&self) {
+        let url = self.url("postgres");
+        execute(&url, "ALTER SYSTEM RESET log_statement").await;
+        execute(&url, "SELECT pg_reload_conf()").await;
+    }
+
+    /// Has every new session log the plan of each statement with the rows that it really read, and take no table row by row where an index
+    /// could serve.
+    pub(crate) async fn explain_statements(&self) {
+        self.configure(
+            "session_preload_libraries = 'auto_explain'\nauto_explain.log_min_duration = 0\nauto_explain.log_analyze = on\n\
+             auto_explain.log_timing = off\nauto_explain.log_format = 'json'\nenable_seqscan = off\n",
+        );
+        execute(&self.url("postgres"), "SELECT pg_reload_conf()").await;
     }
 
     /// Returns the server's log.

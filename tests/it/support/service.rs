@@ -325,9 +325,10 @@ fn data_directory(directory: &Path) -> PathBuf {
     directory.join("data")
 }
 
-/// The program with an environment that holds none of our own settings.
+/// The program with an environment that holds none of our own settings. `CHANCERY_TEST_PROGRAM` is another build of it: benchmarks compare two.
 pub(crate) fn chancery() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+    let program = std::env::var_os("CHANCERY_TEST_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_chancery").into());
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CHANCERY_") {
             command.env_remove(name);

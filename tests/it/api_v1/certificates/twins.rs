@@ -112,6 +112,7 @@ fn with_twins(database: Database) -> (Service, String) {
         root_certificates: None,
         statement_timeout: Duration::from_secs(10),
         connect_timeout: Duration::from_secs(5),
+        maximum_wait: Duration::from_secs(10),
     };
     RUNTIME.block_on(async {
         let storage = open(&options).await.unwrap();

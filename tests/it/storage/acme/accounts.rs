@@ -67,7 +67,7 @@ async fn an_account_that_is_limited_is_not_made(fixture: Fixture) {
     let answer = storage.create_acme_account(account(1), vec![charge("accounts", 0)], event("x", "y")).await.unwrap();
     assert!(matches!(answer, AcmeAccountCreated::RateLimited(_)));
     assert_eq!(storage.acme_account(1).await.unwrap(), None);
-    assert_eq!(storage.audit_events(&AuditFilter::default(), None, 10).await.unwrap().len(), 0);
+    assert_eq!(storage.audit_events(&AuditFilter::default(), None, 10).await.unwrap().items.len(), 0);
 }
 
 async fn a_number_that_is_taken_is_a_conflict(fixture: Fixture) {
@@ -86,7 +86,7 @@ async fn accounts_are_listed_newest_first_and_by_what_is_asked_for(fixture: Fixt
     let revoked = AcmeAccountStatus::Revoked;
     assert!(storage.end_acme_account(4, revoked, &problem("x"), event("x", "y")).await.unwrap());
     let list = async |filter: AcmeAccountFilter, before, limit| -> Vec<i64> {
-        let accounts = storage.acme_accounts(&filter, before, limit).await.unwrap();
+        let accounts = storage.acme_accounts(&filter, before, limit).await.unwrap().items;
         accounts.into_iter().map(|account| account.id).collect()
     };
     assert_eq!(list(AcmeAccountFilter::default(), None, 10).await, [5, 4, 3, 2, 1]);
@@ -235,7 +235,7 @@ async fn of_32_accounts_that_want_one_key_one_gets_it(fixture: Fixture) {
 
 async fn changes_are_audited_and_refusals_are_not(fixture: Fixture) {
     let storage = with_account(&fixture).await;
-    let count = async || storage.audit_events(&AuditFilter::default(), None, 100).await.unwrap().len();
+    let count = async || storage.audit_events(&AuditFilter::default(), None, 100).await.unwrap().items.len();
     assert_eq!(count().await, 1);
     storage.change_acme_account(1, AcmeAccountChange::default(), event("x", "y")).await.unwrap();
     storage.change_acme_account_key(1, &thumbprint(1), &thumbprint(2), "{}", event("x", "y")).await.unwrap();

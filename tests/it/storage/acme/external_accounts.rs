@@ -125,7 +125,7 @@ async fn an_account_is_bound_by_a_key_that_may_be_used(fixture: Fixture) {
         AcmeAccountFilter { external_account_key: Some("kid-1".to_owned()), ..AcmeAccountFilter::default() },
         AcmeAccountFilter { principal: Some("token:deploy".to_owned()), ..AcmeAccountFilter::default() },
     ] {
-        let bound = storage.acme_accounts(&filter, None, 10).await.unwrap();
+        let bound = storage.acme_accounts(&filter, None, 10).await.unwrap().items;
         assert_eq!(bound.iter().map(|account| account.id).collect::<Vec<_>>(), [2, 1]);
     }
     storage.delete_external_account_key("kid-1", None, at(1), event("x", "y")).await.unwrap();
@@ -143,7 +143,7 @@ async fn of_32_accounts_with_a_key_for_single_use_one_is_bound(fixture: Fixture)
     let answers = at_once(&storage, |storage, number| async move { bind(&*storage, number, 1, 0).await }).await;
     assert_eq!(answers.iter().filter(|answer| **answer == AcmeAccountCreated::Created).count(), 1);
     assert_eq!(answers.iter().filter(|answer| **answer == AcmeAccountCreated::BindingUnusable).count(), 31);
-    assert_eq!(storage.acme_accounts(&AcmeAccountFilter::default(), None, 100).await.unwrap().len(), 1);
+    assert_eq!(storage.acme_accounts(&AcmeAccountFilter::default(), None, 100).await.unwrap().items.len(), 1);
 }
 
 async fn an_account_without_binding_gets_one_once(fixture: Fixture) {

@@ -191,7 +191,7 @@ async fn orders_are_listed_newest_first_and_by_what_is_asked_for(fixture: Fixtur
     }
     storage.fail_acme_order(13, &problem("x")).await.unwrap();
     let list = async |filter: AcmeOrderFilter, before, limit| -> Vec<i64> {
-        let orders = storage.acme_orders(&filter, before, limit).await.unwrap();
+        let orders = storage.acme_orders(&filter, before, limit).await.unwrap().items;
         for (order, authorizations) in &orders {
             let identifiers: Vec<_> = authorizations.iter().map(|one| one.identifier.clone()).collect();
             assert_eq!(identifiers, order.identifiers);

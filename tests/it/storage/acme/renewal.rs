@@ -32,7 +32,7 @@ async fn windows_are_listed_newest_first_until_they_are_deleted(fixture: Fixture
     assert!(delete().await.unwrap());
     assert!(!delete().await.unwrap());
     assert_eq!(storage.renewal_windows(None, 10).await.unwrap().len(), 3);
-    assert_eq!(storage.audit_events(&AuditFilter::default(), None, 10).await.unwrap().len(), 5);
+    assert_eq!(storage.audit_events(&AuditFilter::default(), None, 10).await.unwrap().items.len(), 5);
 }
 
 async fn windows_hold_for_the_certificates_they_name(fixture: Fixture) {

@@ -156,7 +156,7 @@ async fn a_failure_for_good_fails_pending_orders_that_depend_on_it(fixture: Fixt
     assert_eq!(found.challenge, Some((ChallengeType::Dns01, AcmeChallengeState::Invalid)));
     assert_eq!((found.attempts, found.error), (1, Some(problem("no TXT record"))));
     let filter = AuditFilter { action: Some("acme.validation.fail".to_owned()), ..AuditFilter::default() };
-    assert_eq!(storage.audit_events(&filter, None, 10).await.unwrap().len(), 1);
+    assert_eq!(storage.audit_events(&filter, None, 10).await.unwrap().items.len(), 1);
 }
 
 async fn only_the_holder_of_the_lease_writes_the_result(fixture: Fixture) {

@@ -110,6 +110,27 @@ fn a_refusal_leaves_the_key_free() {
     request(&client, &body("good.internal"), &key).expect(201);
 }
 
+/// What was answered once is answered again, whatever would be refused by now.
+#[test]
+fn an_answer_outlives_the_profile_that_it_was_given_under() {
+    for database in Database::ALL {
+        let client = Service::shared(database).administrator();
+        let profile = unique("short-lived");
+        let path = format!("/api/v1/profiles/{profile}");
+        client.put(&path).json(&json!({"dns": {"allow": ["**.internal"]}})).expect(201);
+        let body = json!({"csr": Csr::for_dns(&["outlives.internal"]).pem(), "profile": profile});
+        let key = unique("outlives");
+        let first = request(&client, &body, &key).expect(201).json();
+        client.put(&path).json(&json!({"dns": {"allow": ["**.elsewhere"]}})).expect(200);
+        request(&client, &body, &unique("new")).expect(422);
+        let again = request(&client, &body, &key).expect(201);
+        assert_eq!((again.header("idempotency-replayed"), &again.json()["serial"]), ("true", &first["serial"]));
+        client.request("DELETE", &path).send();
+        let again = request(&client, &body, &key).expect(201);
+        assert_eq!(again.json()["serial"], first["serial"]);
+    }
+}
+
 #[test]
 fn renewals_and_tokens_are_idempotent_too() {
     for database in Database::ALL {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// `Configuration` when the level is not a valid filter or logging was started before.
 pub fn start(log: &Log) -> Result<()> {
     // The libraries' own lines: what clients send them badly is no error of ours, nor that a token knows newer mechanisms.
-    let directives = format!("actix_http=off,actix_server=warn,cryptoki=off,rustls=error,{}", log.level);
+    let directives = format!("actix_http=off,actix_server=warn,h2=error,cryptoki=off,rustls=error,{}", log.level);
     let filter = EnvFilter::try_new(directives).map_err(|error| {
         Error::configuration(format!("`log.level` is not a level or filter such as `info`: {error}")).with_source(error)
     })?;

@@ -70,6 +70,11 @@ pub(crate) fn anonymous(process: u32) -> u64 {
     status(process, "RssAnon:")
 }
 
+/// How many file descriptors a process has open: connections, but for a few.
+pub(crate) fn descriptors(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/fd")).expect("the process is ours").count()
+}
+
 /// How many threads a process has.
 pub(crate) fn threads(process: u32) -> usize {
     std::fs::read_dir(format!("/proc/{process}/task")).expect("the process is there").count()

@@ -2,18 +2,20 @@
 //! clients who only connect, or are slow, disturb others.
 //!
 //! Arrivals keep their schedule whatever the service does, as long as there are free connections; how many found none in time is told. Nobody who is
-//! refused comes back, as if `Retry-After` were longer than the run.
+//! refused comes back, as if `Retry-After` were longer than the run. Connections are opened before memory is looked at: what is told is what overload
+//! adds to them.
 
 mod arrivals;
 mod idlers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chancery::x509::Certificate;
 use chancery::x509::ocsp::{CertId, HashAlgorithm, IssuerHashes, OcspRequest};
 use serde_json::json;
 
-use self::arrivals::{Arrivals, arrive};
+use self::arrivals::{Arrivals, Crowd};
 use self::idlers::{Idlers, Manner};
 use crate::load::{self, Outcome, Target};
 use crate::machine;
@@ -24,13 +26,16 @@ use crate::support;
 use crate::support::service::{Database, Service};
 
 /// Connections that arrivals use: as many requests can be on their way.
-const CONNECTIONS: usize = 4_000;
+const CONNECTIONS: usize = 8_000;
 /// Connections of the load that says what the service can do.
 const STEADY: usize = 64;
 /// Distinct requests; they are sent over and over, without idempotency keys.
 const REQUESTS: usize = 10_000;
-/// Connections that do nothing, or next to nothing.
+/// Connections that do nothing.
 const IDLE: usize = 10_000;
+/// Connections that do next to nothing, of each manner, while one manner is looked at alone; and beside all those that do nothing.
+const SLOW: usize = 1_500;
+const SLOW_BESIDE: usize = 300;
 
 /// Runs the part.
 pub(crate) fn run(options: &Options, database: Database, report: &mut Report) {
@@ -41,8 +46,9 @@ pub(crate) fn run(options: &Options, database: Database, report: &mut Report) {
         more_than_can_be_done(options, database, tls, time, report);
     }
     for tls in [true, false] {
-        let idle = IDLE.min(limit.saturating_sub(1_000));
-        beside_idlers(options, database, tls, if options.quick { idle / 10 } else { idle }, report);
+        let most = limit.saturating_sub(Manner::ALL.len() * SLOW_BESIDE + 500);
+        assert!(options.quick || most >= IDLE, "{limit} file descriptors are too few for {IDLE} connections");
+        beside_idlers(options, database, tls, options.count(IDLE), report);
     }
     beside_ocsp(options, database, time, report);
 }
@@ -75,24 +81,27 @@ fn megabytes(octets: u64) -> f64 {
     octets as f64 / f64::from(1 << 20)
 }
 
-/// Arrivals at once, twice and four times what the service can do, then so many connections that always have a request on its way.
+/// Arrivals at half, once, twice and four times what the service can do, then so many connections that always have a request on its way.
 fn more_than_can_be_done(options: &Options, database: Database, tls: bool, time: Duration, report: &mut Report) {
-    let service = start(database, tls, &[]);
+    // While so many connect, the first of them must wait.
+    let patient = [("CHANCERY__SERVER__KEEP_ALIVE", "1m"), ("CHANCERY__SERVER__CLIENT_HEADER_TIMEOUT", "1m")];
+    let service = start(database, tls, &patient);
     let target = Target::new(service.api(), &service.root_pem());
-    let requests = requests(&service, options.count(REQUESTS));
+    let requests = Arc::new(requests(&service, options.count(REQUESTS)));
     let steady = load::for_a_while(&target, STEADY, 201, &requests, time);
     let capacity = steady.per_second();
     report.add(format!("{}, {STEADY} connections", transport(tls)), &of_outcome(&steady));
-    for factor in [1, 2, 4] {
+    let crowd = Crowd::gather(&target, options.count(CONNECTIONS));
+    for factor in [0.5, 1.0, 2.0, 4.0] {
         let before = machine::resident(service.process_id());
-        let (arrivals, usage) = machine::measure(&service, database, || {
-            arrive(&target, CONNECTIONS, capacity * f64::from(factor), time, &requests)
-        });
+        let (arrivals, usage) =
+            machine::measure(&service, database, || crowd.arrive(capacity * factor, time, &requests));
         // Memory that a moment of overload took may be given back with the connections that it needed.
         std::thread::sleep(Duration::from_secs(2));
         let after = machine::resident(service.process_id());
         let mut figures = of_arrivals(&arrivals);
         figures.extend([
+            ("of_peak_percent", arrivals.served.len() as f64 / arrivals.wall.as_secs_f64() / capacity * 100.0),
             ("service_cpu_percent", usage.service.as_secs_f64() / usage.wall.as_secs_f64() * 100.0),
             ("rss_before_mib", megabytes(before)),
             ("rss_most_mib", megabytes(before + usage.extra_memory)),
@@ -100,6 +109,7 @@ fn more_than_can_be_done(options: &Options, database: Database, tls: bool, time:
         ]);
         report.add(format!("{}, arrivals at {factor} x capacity", transport(tls)), &figures);
     }
+    drop(crowd);
     let (outcome, usage) =
         machine::measure(&service, database, || load::for_a_while(&target, 2_000, 201, &requests, time));
     let mut figures = of_outcome(&outcome);
@@ -118,6 +128,8 @@ fn of_arrivals(arrivals: &Arrivals) -> Vec<(&'static str, f64)> {
         ("late_percent", arrivals.late as f64 / all.max(1) as f64 * 100.0),
         ("p50_ms", arrivals::per_mille(&arrivals.served, 500)),
         ("p99_ms", arrivals::per_mille(&arrivals.served, 990)),
+        ("p50_since_due_ms", arrivals::per_mille(&arrivals.served_since_due, 500)),
+        ("p99_since_due_ms", arrivals::per_mille(&arrivals.served_since_due, 990)),
         ("refused_p99_ms", arrivals::per_mille(&arrivals.refused, 990)),
     ]
 }
@@ -141,22 +153,50 @@ fn beside_idlers(options: &Options, database: Database, tls: bool, count: usize,
     let alone = load::each_once(&target, 1, 201, &requests);
     report.add(format!("{}, one client alone", transport(tls)), &of_outcome(&alone));
     for manner in Manner::ALL {
-        let count = if manner == Manner::Idle { count } else { count.min(1_500) };
-        let before = machine::resident(service.process_id());
-        let idlers = Idlers::gather(&target, service.api(), manner, count, &requests[0]);
-        let after = machine::resident(service.process_id());
-        let (beside, _) = machine::measure(&service, database, || load::each_once(&target, 1, 201, &requests));
-        let ((), quiet) = machine::measure(&service, database, || std::thread::sleep(Duration::from_secs(3)));
-        let mut figures = of_outcome(&beside);
-        figures.extend([
-            ("connections", count as f64),
-            ("kib_each", after.saturating_sub(before) as f64 / 1024.0 / count as f64),
-            ("quiet_cpu_percent", quiet.service.as_secs_f64() / quiet.wall.as_secs_f64() * 100.0),
-        ]);
-        report.add(format!("{}, one client beside {}", transport(tls), manner.name()), &figures);
-        drop(idlers);
-        std::thread::sleep(Duration::from_secs(1));
+        let count = if manner == Manner::Idle { count } else { count.min(SLOW) };
+        let idlers = || vec![(Idlers::gather(&target, service.api(), manner, count, &requests[0]), count)];
+        beside(&service, database, &target, &requests, (tls, manner.name()), idlers, report);
     }
+    let slow = options.count(SLOW_BESIDE);
+    let everybody = || {
+        let gather = |manner: Manner| {
+            let count = if manner == Manner::Idle { count } else { slow };
+            (Idlers::gather(&target, service.api(), manner, count, &requests[0]), count)
+        };
+        Manner::ALL.map(gather).into()
+    };
+    beside(&service, database, &target, &requests, (tls, "all of them at once"), everybody, report);
+}
+
+/// One client that issues beside connections, which are counted at the service before and after.
+fn beside(
+    service: &Service,
+    database: Database,
+    target: &Target,
+    requests: &[Vec<u8>],
+    (tls, name): (bool, &str),
+    gather: impl FnOnce() -> Vec<(Idlers, usize)>,
+    report: &mut Report,
+) {
+    let process = service.process_id();
+    let (before, others) = (machine::resident(process), machine::descriptors(process));
+    let idlers = gather();
+    let count: usize = idlers.iter().map(|(_, count)| count).sum();
+    let (after, open) = (machine::resident(process), machine::descriptors(process).saturating_sub(others));
+    let (load, usage) = machine::measure(service, database, || load::each_once(target, 1, 201, requests));
+    let ((), quiet) = machine::measure(service, database, || std::thread::sleep(Duration::from_secs(3)));
+    let mut figures = of_outcome(&load);
+    figures.extend([
+        ("connections", count as f64),
+        ("open_before", open as f64),
+        ("open_after", machine::descriptors(process).saturating_sub(others) as f64),
+        ("kib_each", after.saturating_sub(before) as f64 / 1024.0 / count as f64),
+        ("extra_memory_mib", megabytes(usage.extra_memory)),
+        ("quiet_cpu_percent", quiet.service.as_secs_f64() / quiet.wall.as_secs_f64() * 100.0),
+    ]);
+    report.add(format!("{}, one client beside {name}", transport(tls)), &figures);
+    drop(idlers);
+    std::thread::sleep(Duration::from_secs(1));
 }
 
 /// Issuance and OCSP at once: each as fast as it can, on listeners of their own.

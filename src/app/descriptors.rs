@@ -34,21 +34,34 @@ pub(crate) fn needed(config: &Config) -> u64 {
     most.saturating_mul(listeners(config)).saturating_add(reserved(config))
 }
 
-/// Returns how many connections each listener can have within a limit: as many as are configured, or fewer.
+/// How many connections there can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Connections {
+    /// Of one listener: as many as are configured, or fewer, so that a quarter is left for the other one.
+    pub(crate) each: usize,
+    /// Of both together.
+    pub(crate) together: usize,
+}
+
+/// Returns how many connections there can be within a limit.
 #[must_use]
-pub(crate) fn connections(config: &Config, limit: u64) -> usize {
-    let fitting = (limit.saturating_sub(reserved(config)) / listeners(config)).max(FEWEST);
-    usize::try_from(fitting).unwrap_or(usize::MAX).min(config.server.maximum_connections)
+pub(crate) fn connections(config: &Config, limit: u64) -> Connections {
+    let fitting = limit.saturating_sub(reserved(config)).max(FEWEST.saturating_mul(listeners(config)));
+    let of_one = if listeners(config) == 1 { fitting } else { fitting - fitting / 4 };
+    let as_size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+    let each = as_size(of_one).min(config.server.maximum_connections);
+    let configured = config.server.maximum_connections.saturating_mul(as_size(listeners(config)));
+    Connections { each, together: as_size(fitting).min(configured) }
 }
 
 /// Says what is to be done when the limit is too low; nothing when it is not.
 #[must_use]
 pub(crate) fn problem(config: &Config, limit: u64) -> Option<String> {
-    let (needed, fitting) = (needed(config), connections(config, limit));
+    let (needed, Connections { each, together }) = (needed(config), connections(config, limit));
     (needed > limit).then(|| {
         format!(
-            "the process may have {limit} file descriptors and `server.maximum_connections` = {} needs {needed}: each listener takes {fitting} \
-             connections; raise the limit (`LimitNOFILE=` of systemd, `--ulimit nofile=` of a container) or lower the setting",
+            "the process may have {limit} file descriptors and `server.maximum_connections` = {} needs {needed}: a listener takes {each} \
+             connections, all together {together}; raise the limit (`LimitNOFILE=` of systemd, `--ulimit nofile=` of a container) or lower the setting",
             config.server.maximum_connections
         )
     })
@@ -74,13 +87,21 @@ mod tests {
     fn connections_leave_descriptors_for_the_rest() {
         let config = Config::default();
         let enough = needed(&config);
-        assert_eq!(connections(&config, enough), config.server.maximum_connections);
+        let most = config.server.maximum_connections;
+        assert_eq!(connections(&config, enough), Connections { each: most, together: most * 2 });
         assert_eq!(problem(&config, enough), None);
         let fitting = connections(&config, 4096);
-        assert!(fitting as u64 * 2 + reserved(&config) <= 4096 && fitting > 1000, "{fitting}");
+        assert!(fitting.together as u64 + reserved(&config) <= 4096, "{fitting:?}");
+        assert!(fitting.together > 3000 && fitting.each > 2000, "{fitting:?}");
+        assert!(fitting.each < fitting.together, "one listener leaves something for the other: {fitting:?}");
         let told = problem(&config, 4096).unwrap();
-        assert!(told.contains("4096") && told.contains(&fitting.to_string()), "{told}");
-        assert_eq!(connections(&config, 10), 16);
+        assert!(told.contains("4096") && told.contains(&fitting.together.to_string()), "{told}");
+        assert_eq!(connections(&config, 10), Connections { each: 24, together: 32 });
+    }
+
+    #[test]
+    fn ten_thousand_connections_to_the_api_fit_into_twenty_thousand_descriptors() {
+        assert!(connections(&Config::default(), 20_000).each > 10_000);
     }
 
     #[test]

@@ -152,9 +152,11 @@ impl Service {
         if let Some(problem) = descriptors::problem(config, limit) {
             tracing::warn!("{problem}");
         }
+        let connections = descriptors::connections(config, limit);
         let settings = ServerSettings {
             workers: config.server.workers,
-            max_connections: descriptors::connections(config, limit),
+            max_connections: connections.each,
+            max_connections_together: connections.together,
             max_connections_per_address: config.server.maximum_connections_per_address,
             header_timeout: config.server.client_header_timeout,
             keep_alive: config.server.keep_alive,

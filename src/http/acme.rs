@@ -9,7 +9,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 
-use super::connection::Activity;
+use super::connection::{Activity, of_connection};
 use super::{AppState, HttpSettings};
 use crate::error::{Error, Result};
 
@@ -62,7 +62,9 @@ fn base_of(request: &HttpRequest, settings: &HttpSettings) -> Result<String> {
     let scheme = match forwarded("x-forwarded-proto") {
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
         Some(scheme) if scheme.eq_ignore_ascii_case("http") => "http",
-        Some(_) | None if request.conn_data::<Rc<Activity>>().is_some_and(|activity| activity.is_secure()) => "https",
+        Some(_) | None if of_connection::<Rc<Activity>>(request).is_some_and(|activity| activity.is_secure()) => {
+            "https"
+        }
         Some(_) | None => "http",
     };
     // Over HTTP/2 the host stands in the address.

@@ -240,7 +240,7 @@ impl Drop for Place {
 }
 
 /// Makes the refusal of a request, and counts it.
-pub(super) fn refuse(work: &'static str, reason: &'static str) -> Error {
+fn refuse(work: &'static str, reason: &'static str) -> Error {
     metrics::counter!("chancery_requests_shed_total", "work" => work, "reason" => reason).increment(1);
     tell();
     let detail = "more is asked for than the service can do in time; nothing was done, try again later";

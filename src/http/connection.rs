@@ -1,15 +1,19 @@
 //! A connection as the HTTP library gets it: plain or TLS, closed when its client is too slow, takes nothing of its answer, or only keeps it open.
 //!
-//! The library bounds the head of a connection's first request and HTTP/1.1 connections between requests. Here is what it leaves open: later heads,
-//! HTTP/2 connections without a request, answers that nobody reads. Who may connect at all is decided in `entrance.rs`.
+//! The libraries bound the head of a connection's first request and HTTP/1.1 connections between requests. Here is what they leave open: later heads,
+//! HTTP/2 connections without a request, answers that nobody reads, requests that are given up again and again. Who may connect at all is decided in
+//! `entrance.rs`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use actix_web::HttpMessage as _;
+use actix_web::HttpRequest;
 use actix_web::rt::net::TcpStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -19,6 +23,8 @@ use super::entrance::Place;
 
 /// What a client must take of an answer within [`Patience::writing`], in octets, unless it takes all: some 2 KiB a second.
 const LEAST: usize = 64 * 1024;
+/// How many more requests a client may give up than it waits for: each costs the service what was done for it.
+const GIVEN_UP: usize = 200;
 
 /// How long a connection may do nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,21 +45,121 @@ pub(super) struct Activity {
     secure: bool,
     requests: Cell<usize>,
     quiet_since: Cell<Instant>,
+    /// Answers on their way over HTTP/2 by number, and since when each waits to be taken.
+    answers: RefCell<BTreeMap<u64, Instant>>,
+    next_answer: Cell<u64>,
+    given_up: Cell<usize>,
 }
 
 impl Activity {
+    /// Begins with nothing done.
+    pub(super) fn new(secure: bool) -> Self {
+        Self {
+            secure,
+            requests: Cell::new(0),
+            quiet_since: Cell::new(Instant::now()),
+            answers: RefCell::default(),
+            next_answer: Cell::new(0),
+            given_up: Cell::new(0),
+        }
+    }
+
     /// Whether the connection is encrypted.
     pub(super) const fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// Begins a request, unless there are `most` on the connection already.
-    pub(super) fn begin(self: &Rc<Self>, most: usize) -> Option<Ongoing> {
-        if self.requests.get() >= most {
-            return None;
-        }
-        self.requests.set(self.requests.get() + 1);
-        Some(Ongoing(Rc::clone(self)))
+    /// Begins a request.
+    pub(super) fn begin(self: &Rc<Self>) -> Ongoing {
+        self.requests.set(self.requests.get().saturating_add(1));
+        Ongoing(Rc::clone(self))
+    }
+
+    /// Begins a request that its client may give up.
+    pub(super) fn attempt(self: &Rc<Self>) -> Attempt {
+        Attempt { activity: Rc::clone(self), is_done: false, broke_off: Rc::default() }
+    }
+
+    /// Begins an answer that its client must take.
+    pub(super) fn answering(self: &Rc<Self>) -> Answering {
+        let number = self.next_answer.get();
+        self.next_answer.set(number.wrapping_add(1));
+        self.answers.borrow_mut().insert(number, Instant::now());
+        Answering { activity: Rc::clone(self), number }
+    }
+
+    /// Whether an answer waits for longer than its client may take.
+    fn is_left_waiting(&self, longest: Duration) -> bool {
+        self.answers.borrow().values().any(|since| since.elapsed() >= longest)
+    }
+
+    fn is_quiet(&self, longest: Duration) -> bool {
+        self.requests.get() == 0 && self.answers.borrow().is_empty() && self.quiet_since.get().elapsed() >= longest
+    }
+}
+
+/// Returns what is known of a request's connection.
+pub(super) fn of_connection<T: Clone + 'static>(request: &HttpRequest) -> Option<T> {
+    // Over HTTP/1.1 the library keeps it, over HTTP/2 each request has it.
+    request.conn_data::<T>().cloned().or_else(|| request.extensions().get::<T>().cloned())
+}
+
+/// A request over HTTP/2, which was given up when this is dropped before it is done, or when its body broke off.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    activity: Rc<Activity>,
+    is_done: bool,
+    broke_off: Rc<Cell<bool>>,
+}
+
+impl Attempt {
+    /// The request has an answer; there may be nobody to take it.
+    pub(super) fn done(mut self) {
+        self.is_done = !self.broke_off.get();
+    }
+
+    /// Returns what its body tells that it breaks off.
+    pub(super) fn breaks(&self) -> Breaks {
+        Breaks(Rc::clone(&self.broke_off))
+    }
+}
+
+/// What the body of a request tells that it breaks off.
+#[derive(Debug)]
+pub(super) struct Breaks(Rc<Cell<bool>>);
+
+impl Breaks {
+    /// It breaks off.
+    pub(super) fn off(&self) {
+        self.0.set(true);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let given_up = &self.activity.given_up;
+        given_up.set(if self.is_done { given_up.get().saturating_sub(1) } else { given_up.get().saturating_add(1) });
+    }
+}
+
+/// An answer over HTTP/2 on its way; dropped when all of it was taken.
+#[derive(Debug)]
+pub(super) struct Answering {
+    activity: Rc<Activity>,
+    number: u64,
+}
+
+impl Answering {
+    /// The client has taken what there was.
+    pub(super) fn goes_on(&self) {
+        self.activity.answers.borrow_mut().insert(self.number, Instant::now());
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.activity.answers.borrow_mut().remove(&self.number);
+        self.activity.quiet_since.set(Instant::now());
     }
 }
 
@@ -100,7 +206,7 @@ impl Connection {
         let secure = matches!(transport, Transport::Tls(_));
         Self {
             transport,
-            activity: Rc::new(Activity { secure, requests: Cell::new(0), quiet_since: Cell::new(now) }),
+            activity: Rc::new(Activity::new(secure)),
             patience,
             tick: Box::pin(tokio::time::sleep(patience.tick)),
             blocked: false,
@@ -147,11 +253,16 @@ impl Connection {
                 return Verdict::Break;
             }
         }
+        // Over HTTP/2 the client may keep an answer waiting while other octets pass.
+        if self.activity.is_left_waiting(self.patience.writing) {
+            metrics::counter!("chancery_connections_cut_total", "reason" => "slow_reader").increment(1);
+            return Verdict::Break;
+        }
         self.waits_since = Instant::now();
         self.taken = 0;
         let scarce = self.place.connections_are_scarce();
         let longest = if scarce { self.patience.quiet_when_scarce } else { self.patience.quiet };
-        if self.activity.requests.get() == 0 && !self.blocked && self.activity.quiet_since.get().elapsed() >= longest {
+        if !self.blocked && self.activity.is_quiet(longest) {
             metrics::counter!("chancery_connections_cut_total", "reason" => "quiet").increment(1);
             return Verdict::End;
         }
@@ -204,6 +315,11 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.ended {
+            return Poll::Ready(Ok(()));
+        }
+        if this.activity.given_up.get() > GIVEN_UP {
+            this.ended = true;
+            metrics::counter!("chancery_connections_cut_total", "reason" => "given_up").increment(1);
             return Poll::Ready(Ok(()));
         }
         let read = this.transport_mut().poll_read(context, buffer);
@@ -264,7 +380,9 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    use super::super::entrance::Entrance;
+    use std::sync::Arc;
+
+    use super::super::entrance::{Connections, Entrance};
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(40);
@@ -274,7 +392,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        let place = Entrance::new(10, None, Vec::new()).admit(Some(peer.ip())).unwrap();
+        let place = Entrance::new(10, None, Vec::new(), Arc::new(Connections::new(10))).admit(Some(peer.ip())).unwrap();
         (Connection::new(Transport::Plain(stream), patience, place), client)
     }
 
@@ -293,8 +411,7 @@ mod tests {
     async fn a_connection_with_a_request_stays() {
         let patience = Patience { quiet: SHORT, quiet_when_scarce: SHORT, writing: LONG, tick: SHORT };
         let (mut connection, _client) = pair(patience).await;
-        let request = connection.activity().begin(1).unwrap();
-        assert!(connection.activity().begin(1).is_none());
+        let request = connection.activity().begin();
         let mut buffer = [0; 8];
         let waited = tokio::time::timeout(SHORT * 5, connection.read(&mut buffer)).await;
         assert!(waited.is_err(), "it ended beside a request: {waited:?}");
@@ -309,6 +426,48 @@ mod tests {
         let answer = vec![0; 64 * 1024 * 1024];
         let error = connection.write_all(&answer).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_waits_beside_others_is_broken_off() {
+        let patience = Patience { quiet: LONG, quiet_when_scarce: LONG, writing: SHORT, tick: SHORT };
+        let (mut connection, _client) = pair(patience).await;
+        let activity = connection.activity();
+        let _waits = activity.answering();
+        let error = connection.read(&mut [0; 8]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_connection_with_an_answer_on_its_way_is_not_quiet() {
+        let patience = Patience { quiet: SHORT, quiet_when_scarce: SHORT, writing: LONG, tick: SHORT };
+        let (mut connection, _client) = pair(patience).await;
+        let answering = connection.activity().answering();
+        answering.goes_on();
+        let waited = tokio::time::timeout(SHORT * 5, connection.read(&mut [0; 8])).await;
+        assert!(waited.is_err(), "it ended beside an answer: {waited:?}");
+        drop(answering);
+        assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_more_requests_than_he_waits_for_is_cut_off() {
+        let patience = Patience { quiet: LONG, quiet_when_scarce: LONG, writing: LONG, tick: LONG };
+        let (mut connection, mut client) = pair(patience).await;
+        let activity = connection.activity();
+        for _ in 0..GIVEN_UP * 3 {
+            drop(activity.attempt());
+            activity.attempt().done();
+        }
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 1, "he waits for as many as he gives up");
+        for _ in 0..=GIVEN_UP {
+            let attempt = activity.attempt();
+            attempt.breaks().off();
+            attempt.done();
+        }
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(connection.read(&mut [0; 8]).await.unwrap(), 0);
     }
 
     #[tokio::test]

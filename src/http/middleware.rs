@@ -15,16 +15,14 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpResponse, web};
 
-use super::connection::{Activity, Ongoing};
+use super::connection::{Activity, Ongoing, of_connection};
 use super::endpoint::MatchedPath;
 use super::extract::{PrincipalName, RequestId, remote_address};
+use super::problem::OnlyCounted;
 use super::routes::path_of_pattern;
 use super::state::InFlight;
-use super::{AppState, acme, admission, problem};
+use super::{AppState, acme, problem};
 use crate::error::{Error, ErrorKind};
-
-/// The most requests at once on one connection; over HTTP/2 a client could send any number.
-const REQUESTS_PER_CONNECTION: usize = 1024;
 
 /// How many octets of a body are given to the HTTP library at a time.
 const SLICE: usize = 32 * 1024;
@@ -44,17 +42,11 @@ pub(super) async fn observe(
     let remote = state.as_ref().and_then(|state| remote_address(request.head(), &state.settings.trusted_proxies));
     let form = if acme::is_acme(request.request()) { problem::acme::answer } else { problem::answer };
     let in_flight = state.as_ref().map(|state| state.stopping.enter());
-    let ongoing = request.conn_data::<Rc<Activity>>().map(|activity| activity.begin(REQUESTS_PER_CONNECTION));
-    let mut response = match (in_flight, ongoing) {
-        (Some(None), _) => ServiceResponse::new(request.into_parts().0, form(&stopping(), &id)),
-        (_, Some(None)) => {
-            let (request, _) = request.into_parts();
-            request.extensions_mut().insert(Shed);
-            let answer = form(&admission::refuse("any", "requests_of_connection"), &id);
-            ServiceResponse::new(request, answer)
-        }
-        (in_flight, ongoing) => {
-            let kept = Kept { _in_flight: in_flight.flatten(), _ongoing: ongoing.flatten() };
+    let ongoing = of_connection::<Rc<Activity>>(request.request()).map(|activity| activity.begin());
+    let mut response = match in_flight {
+        Some(None) => ServiceResponse::new(request.into_parts().0, form(&stopping(), &id)),
+        in_flight => {
+            let kept = Kept { _in_flight: in_flight.flatten(), _ongoing: ongoing };
             keep_in_flight(with_problem(next.call(request).await?, &id, form), kept)
         }
     };
@@ -201,8 +193,9 @@ fn record(response: &ServiceResponse<BoxBody>, id: &str, remote: Option<&str>, s
             )
         };
     }
-    // A line for each request that is refused would feed the overload; `admission.rs` tells of them together.
-    let quiet = is_fetch(&route) && !status.is_server_error() || extensions.contains::<Shed>();
+    // A line for each request that is refused would feed the overload; `admission.rs` and `problem.rs` tell of them together.
+    let is_counted = extensions.contains::<Shed>() || response.response().extensions().contains::<OnlyCounted>();
+    let quiet = is_fetch(&route) && !status.is_server_error() || is_counted;
     if quiet {
         log!(debug)
     } else {

@@ -10,6 +10,7 @@ pub mod cursor;
 pub mod endpoint;
 mod entrance;
 pub mod extract;
+mod http2;
 pub mod metrics;
 pub mod middleware;
 pub mod openapi;

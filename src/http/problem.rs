@@ -4,12 +4,16 @@
 //! failure of the service itself is logged once. Below `/acme/` failures take the form of RFC 8555: `problem/acme.rs`.
 
 pub(crate) mod acme;
+mod repeated;
+
+use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde::Serialize;
 
+use self::repeated::Repeated;
 use super::extract::body::discard;
 use crate::error::{Error, ErrorKind, Violation};
 
@@ -83,8 +87,28 @@ const fn is_hidden(kind: ErrorKind) -> bool {
 
 /// Answers a request that failed, and logs the failure if it is the service's own.
 pub(crate) fn answer(error: &Error, request_id: &str) -> HttpResponse {
-    log(error, request_id);
-    document(error, Some(request_id))
+    let told = log(error, request_id);
+    mark(document(error, Some(request_id)), &told)
+}
+
+/// What the log says of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// It has a line, if it needs one.
+    Alone,
+    /// It is counted in a later line.
+    Counted,
+}
+
+/// Marks an answer, in its extensions, whose failure is only counted in the log: the access log does the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OnlyCounted;
+
+fn mark(mut response: HttpResponse, told: &Told) -> HttpResponse {
+    if *told == Told::Counted {
+        response.extensions_mut().insert(OnlyCounted);
+    }
+    response
 }
 
 fn document(error: &Error, request_id: Option<&str>) -> HttpResponse {
@@ -101,18 +125,26 @@ fn document(error: &Error, request_id: Option<&str>) -> HttpResponse {
     response.body(serde_json::to_vec(&Problem::of(error, request_id)).unwrap_or_default())
 }
 
-fn log(error: &Error, request_id: &str) {
+fn log(error: &Error, request_id: &str) -> Told {
+    static AWAY: Repeated = Repeated::new();
     match error.kind() {
         ErrorKind::Internal | ErrorKind::Configuration => {
             tracing::error!(request_id, code = error.kind().entry().code, detail = error.detail(), cause = %causes(error), "request failed");
         }
+        // While the database stalls this is every request; which cause it is shows all the same. Those above are never left out: their clients
+        // were told that the log has them.
         ErrorKind::Unavailable => {
-            tracing::warn!(request_id, detail = error.detail(), cause = %causes(error), "request could not be served now");
+            let (detail, cause) = (error.detail(), causes(error));
+            let Some(counted_before) = AWAY.write(&format!("{detail}: {cause}"), Instant::now()) else {
+                return Told::Counted;
+            };
+            tracing::warn!(request_id, detail, cause, counted_before, "request could not be served now");
         }
         kind => {
             tracing::debug!(request_id, code = kind.entry().code, detail = error.detail(), cause = %causes(error), "request refused");
         }
     }
+    Told::Alone
 }
 
 /// Joins the chain of causes, outermost first; empty when there is none.

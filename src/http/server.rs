@@ -11,7 +11,7 @@ use actix_web::{App, web};
 
 use super::connection::Patience;
 use super::endpoint::Listener;
-use super::entrance::{self, Entrance};
+use super::entrance::{self, Connections, Entrance};
 use super::{AppState, middleware, routes};
 use crate::error::{Error, Result};
 
@@ -33,6 +33,8 @@ pub struct ServerSettings {
     pub workers: Option<usize>,
     /// The most connections of each listener.
     pub max_connections: usize,
+    /// The most connections of the API and what relying parties fetch together.
+    pub max_connections_together: usize,
     /// The most connections from one address, unless it is that of a trusted proxy; no limit if absent.
     pub max_connections_per_address: Option<usize>,
     /// The longest a request's head may take to arrive, and a TLS handshake.
@@ -52,6 +54,7 @@ impl Default for ServerSettings {
         Self {
             workers: None,
             max_connections: 20_000,
+            max_connections_together: 40_000,
             max_connections_per_address: None,
             header_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
@@ -171,12 +174,14 @@ pub async fn serve(
 ) -> Result<()> {
     super::metrics::install()?;
     let state = web::Data::new(state);
-    let mut servers = vec![start(listeners.api, Listener::Api, &settings, &state, tls)?];
+    let together = Arc::new(Connections::new(settings.max_connections_together));
+    let mut servers = vec![start(listeners.api, Listener::Api, &settings, &state, &together, tls)?];
     if let Some(public) = listeners.public {
-        servers.push(start(public, Listener::Public, &settings, &state, None)?);
+        servers.push(start(public, Listener::Public, &settings, &state, &together, None)?);
     }
     if let Some(metrics) = listeners.metrics {
-        servers.push(start(metrics, Listener::Metrics, &settings, &state, None)?);
+        let own = Arc::new(Connections::new(METRICS_CONNECTIONS));
+        servers.push(start(metrics, Listener::Metrics, &settings, &state, &own, None)?);
     }
     let handles: Vec<ServerHandle> = servers.iter().map(Server::handle).collect();
     let stop = async {
@@ -219,6 +224,7 @@ fn start(
     kind: Listener,
     settings: &ServerSettings,
     state: &web::Data<AppState>,
+    together: &Arc<Connections>,
     tls: Option<Arc<rustls::ServerConfig>>,
 ) -> Result<Server> {
     let (state, settings) = (state.clone(), *settings);
@@ -229,7 +235,7 @@ fn start(
         Listener::Metrics => ("metrics", 1, settings.max_connections.min(METRICS_CONNECTIONS)),
     };
     let exempt = state.settings.trusted_proxies.clone();
-    let entrance = Entrance::new(most, settings.max_connections_per_address, exempt);
+    let entrance = Entrance::new(most, settings.max_connections_per_address, exempt, Arc::clone(together));
     let serving = move || entrance::serving(Arc::clone(&entrance), tls.clone(), settings, kind, state.clone());
     let server = Server::build()
         .disable_signals()

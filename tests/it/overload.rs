@@ -1,6 +1,8 @@
 //! More than the service can do, and clients that are slow or only connect: refusals that say when to come back, and others who do not notice.
 //! What it costs is measured by the part `overload` of the benchmark.
 
+mod http2;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::mpsc;
@@ -102,6 +104,26 @@ fn assert_told_when_to_come_back(answer: &Answer, code: &str) {
     assert!((1..=5).contains(&seconds), "{seconds}");
 }
 
+/// The log says that requests cannot be served and why, and how many; it has no line for each of them.
+fn assert_told_of_together(service: &Service, refused: usize) {
+    let log = service.log();
+    let lines = |text: &str| log.lines().filter(|line| line.contains(text)).collect::<Vec<_>>();
+    let told = lines("request could not be served now");
+    assert!(!told.is_empty() && told.len() < refused, "{} lines for {refused}", told.len());
+    assert!(told.iter().all(|line| line.contains("the database is too slow")), "{told:?}");
+    let counted: usize = told
+        .iter()
+        .map(|line| {
+            let (_, count) = line.split_once("counted_before=").unwrap();
+            count.split(' ').next().unwrap().parse::<usize>().unwrap()
+        })
+        .sum();
+    // The last ones are counted in the next line.
+    assert!(told.len() + counted <= refused, "{told:?}");
+    let answered = lines("status=503");
+    assert_eq!(answered.len(), told.len(), "the access log has a line for those that are not only counted");
+}
+
 fn shed(service: &Service) -> f64 {
     metric(service, "chancery_requests_shed_total{")
 }
@@ -151,7 +173,8 @@ fn a_burst_beyond_what_can_be_worked_on_is_refused_and_the_rest_is_done() {
 #[test]
 fn who_waits_too_long_for_the_database_is_refused_and_nothing_is_written_for_him() {
     for database in Database::ALL {
-        let service = Service::start_with(database, &[("CHANCERY__DATABASE__MAXIMUM_WAIT", "300ms")]);
+        let settings = [("CHANCERY__DATABASE__MAXIMUM_WAIT", "300ms"), ("CHANCERY__LOG__LEVEL", "chancery=info")];
+        let service = Service::start_with(database, &settings);
         let body = json!({"csr": Csr::for_dns(&["slow.internal"]).pem(), "profile": "server"});
         let client = service.administrator();
         let blockade = Blockade::of(&service);
@@ -169,6 +192,7 @@ fn who_waits_too_long_for_the_database_is_refused_and_nothing_is_written_for_him
         for answer in &refused {
             assert_told_when_to_come_back(answer, "unavailable");
         }
+        assert_told_of_together(&service, refused.len());
         blockade.lift();
         let count = calls.len();
         let mut answers = take_answered(&mut calls, count);

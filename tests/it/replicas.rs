@@ -1,7 +1,10 @@
-//! Several processes on one PostgreSQL that issue at once: no serial number twice, one certificate for one idempotency key, whole audit chains.
+//! Several processes on one PostgreSQL that issue at once: no serial number twice, one certificate for one idempotency key, whole audit chains, and
+//! nothing lost with one that is killed.
 //! How fast they are together is measured by the part `replicas` of the benchmark.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -85,6 +88,71 @@ fn events(service: &Service) -> u64 {
     let verified: Value = service.administrator().get("/api/v1/audit/verify").expect(200).json();
     assert_eq!((&verified["intact"], &verified["failures"]), (&json!(true), &json!([])), "{verified}");
     verified["events"].as_u64().unwrap()
+}
+
+/// What a caller of one replica was given until it ended, and whether it ended by itself.
+type Given = (Vec<String>, bool);
+
+/// Issues on a replica until it is gone or `enough` is true.
+fn keep_issuing(service: &Service, enough: &Arc<AtomicBool>) -> tokio::task::JoinHandle<Given> {
+    let body = json!({"csr": Csr::for_dns(&["survivor.internal"]).pem(), "profile": "server"});
+    let request = service.administrator().post("/api/v1/certificates").json(&body);
+    let enough = Arc::clone(enough);
+    RUNTIME.spawn(async move {
+        let mut given = Vec::new();
+        while !enough.load(Ordering::Relaxed) {
+            match request.clone().try_send().await {
+                Ok(answer) => given.push(serial(&answer)),
+                Err(_gone) => return (given, true),
+            }
+        }
+        (given, false)
+    })
+}
+
+#[test]
+fn a_replica_that_is_killed_loses_nothing_and_the_other_one_goes_on() {
+    const CALLERS: usize = 8;
+    let mut services = replicas(2);
+    let enough = Arc::new(AtomicBool::new(false));
+    let callers: Vec<Vec<_>> =
+        services.iter().map(|service| (0..CALLERS).map(|_| keep_issuing(service, &enough)).collect()).collect();
+    let grown = |service: &Service, most: u64| {
+        let began = Instant::now();
+        while events(service) < most {
+            assert!(began.elapsed() < Duration::from_secs(50), "nothing is issued");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    grown(&services[1], events(&services[1]) + 50);
+    services[0].kill();
+    grown(&services[1], events(&services[1]) + 100);
+    enough.store(true, Ordering::Relaxed);
+    let mut acknowledged = BTreeSet::new();
+    let mut all = 0;
+    for (number, callers) in callers.into_iter().enumerate() {
+        for caller in callers {
+            let (given, is_gone) = RUNTIME.block_on(caller).unwrap();
+            assert_eq!(is_gone, number == 0, "callers of the other one notice nothing");
+            assert!(!given.is_empty());
+            all += given.len();
+            acknowledged.extend(given);
+        }
+    }
+    assert_eq!(acknowledged.len(), all, "a serial number was given twice");
+    services[0].restart();
+    for service in &services {
+        let export = service.administrator().get("/api/v1/certificates?format=ndjson").expect(200).text();
+        let stored: Vec<String> = export
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["serial"].as_str().unwrap().to_owned())
+            .collect();
+        let distinct: BTreeSet<String> = stored.iter().cloned().collect();
+        assert_eq!(distinct.len(), stored.len(), "two rows of one serial number");
+        assert!(acknowledged.is_subset(&distinct), "a certificate that was acknowledged is lost");
+        assert!(events(service) >= distinct.len() as u64);
+        service.issue(&["afterwards.internal"]);
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::{remote_address, request_id};
 use crate::auth::{Authorized, Caller, Credentials, Permission, Requires};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::AppState;
+use crate::http::connection::of_connection;
 
 /// The proof that the caller has the permission `P`, as a handler's first argument.
 #[derive(Clone, Debug)]
@@ -153,11 +154,11 @@ async fn authorize<P: Requires>(request: &HttpRequest) -> Result<Authorized<P>> 
 }
 
 async fn authenticate(state: &AppState, request: &HttpRequest, remote_address: Option<String>) -> Result<Caller> {
-    let presented = request.conn_data::<ClientCertificate>();
+    let presented = of_connection::<ClientCertificate>(request);
     let credentials = Credentials {
         bearer: bearer(request.headers())?,
-        client_certificate: presented.map(|presented| Arc::clone(&presented.certificate)),
-        client_intermediates: presented.map(|presented| Arc::clone(&presented.intermediates)).unwrap_or_default(),
+        client_certificate: presented.as_ref().map(|presented| Arc::clone(&presented.certificate)),
+        client_intermediates: presented.map(|presented| presented.intermediates).unwrap_or_default(),
     };
     let principal = state.authenticator.authenticate(&credentials).await?;
     Ok(Caller { principal, remote_address, request_id: Some(request_id(request)) })

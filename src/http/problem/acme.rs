@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use serde::Serialize;
 
-use super::{INTERNAL_DETAIL, MEDIA_TYPE, RETRY_AFTER_SECONDS, is_hidden, log};
+use super::{INTERNAL_DETAIL, MEDIA_TYPE, RETRY_AFTER_SECONDS, is_hidden, log, mark};
 use crate::error::{AcmeErrorType, AcmeSubproblem, Error, ErrorKind, Violation};
 use crate::policy::acme::identifier::WrittenIdentifier;
 use crate::storage::AcmeProblem;
@@ -176,7 +176,7 @@ fn instance(error: &Error) -> Option<String> {
 /// Answers a request below `/acme/` that failed, and logs the failure if it is the service's own. The header fields that every answer has are
 /// added by `http/acme.rs`.
 pub(crate) fn answer(error: &Error, request_id: &str) -> HttpResponse {
-    log(error, request_id);
+    let told = log(error, request_id);
     let problem = AcmeProblemDocument::of(error, Some(request_id));
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
@@ -208,7 +208,7 @@ pub(crate) fn answer(error: &Error, request_id: &str) -> HttpResponse {
             response.append_header((header::LINK, format!("<{address}>;rel=\"{relation}\"")));
         }
     }
-    response.body(serde_json::to_vec(&problem).unwrap_or_default())
+    mark(response.body(serde_json::to_vec(&problem).unwrap_or_default()), &told)
 }
 
 #[cfg(test)]

@@ -4,15 +4,19 @@
 //! Each kind of work has places of its own: a flood of one does not keep out the others. What is answered from memory needs none. How many
 //! connections there may be is decided in `entrance.rs`.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+mod refusals;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpMessage as _, HttpRequest, web};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::refusals::{Refusals, refuse};
 use super::AppState;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// A kind of work, by what it costs and whom it must not keep waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +68,7 @@ impl Admission {
             changes: gate("change"),
             issues: gate("issue"),
             memory: Arc::new(Memory { held: AtomicUsize::new(0), most: settings.memory }),
-            refusals: Refusals { counted: Mutex::new((Instant::now(), 0)), delay: settings.maximum_wait },
+            refusals: Refusals::new(settings.maximum_wait),
         }
     }
 
@@ -86,29 +90,6 @@ impl Admission {
             metrics::gauge!("chancery_requests_waiting", "work" => gate.work)
                 .set(gate.waiting.load(Ordering::Relaxed) as f64);
         }
-    }
-}
-
-/// The refusals of this moment. Clients who come back at once, whatever they are told, would have the service do nothing but refuse them; so beyond
-/// a number they are answered later, which costs the service nothing and them the time that they would have waited anyway.
-#[derive(Debug)]
-struct Refusals {
-    counted: Mutex<(Instant, u32)>,
-    delay: Duration,
-}
-
-impl Refusals {
-    /// Counts a refusal, and returns how long its answer is held back.
-    fn count(&self) -> Option<Duration> {
-        const WINDOW: Duration = Duration::from_millis(100);
-        /// Refusals in a window that are answered at once: a thousand a second.
-        const AT_ONCE: u32 = 100;
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        if counted.0.elapsed() >= WINDOW {
-            *counted = (Instant::now(), 0);
-        }
-        counted.1 = counted.1.saturating_add(1);
-        (counted.1 > AT_ONCE).then_some(self.delay)
     }
 }
 
@@ -239,40 +220,8 @@ impl Drop for Place {
     }
 }
 
-/// Makes the refusal of a request, and counts it.
-fn refuse(work: &'static str, reason: &'static str) -> Error {
-    metrics::counter!("chancery_requests_shed_total", "work" => work, "reason" => reason).increment(1);
-    tell();
-    let detail = "more is asked for than the service can do in time; nothing was done, try again later";
-    Error::new(ErrorKind::Overloaded, detail).with_retry_after(retry_after())
-}
-
-/// Returns when to come back: 1 to 5 seconds, in turns, so that those who were refused together do not come back together.
-fn retry_after() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    const SPREAD: u32 = 5;
-    1 + NEXT.fetch_add(1, Ordering::Relaxed) % SPREAD
-}
-
-/// Writes down once in a while that requests are refused, and how many: a line for each would feed the overload.
-fn tell() {
-    static TOLD: Mutex<Option<(Instant, u64)>> = Mutex::new(None);
-    const INTERVAL: Duration = Duration::from_secs(10);
-    // Whoever does not get the lock is counted by the metric only.
-    let Ok(mut told) = TOLD.try_lock() else { return };
-    match &mut *told {
-        Some((since, refused)) if since.elapsed() < INTERVAL => *refused += 1,
-        earlier => {
-            let before = earlier.map_or(0, |(_, refused)| refused);
-            *earlier = Some((Instant::now(), 0));
-            drop(told);
-            tracing::warn!(
-                about_refused_before = before,
-                "the service is overloaded and refuses requests; `chancery_requests_shed_total` counts them"
-            );
-        }
-    }
-}
+/// Marks a request, in its extensions, that was refused for want of memory.
+struct ShortOfMemory;
 
 /// A request's way through admission, in its extensions.
 struct Visit {
@@ -306,9 +255,6 @@ impl Drop for Visit {
 /// # Errors
 /// `Overloaded`.
 pub(super) async fn knock(request: &HttpRequest, work: Work) -> Result<()> {
-    /// What a request holds beside its body, about.
-    const REQUEST: usize = 8 * 1024;
-
     let Some(state) = request.app_data::<web::Data<AppState>>() else { return Ok(()) };
     let gate = state.admission.gate(work).cloned();
     if gate.is_none() && request.method().is_safe() {
@@ -316,7 +262,7 @@ pub(super) async fn knock(request: &HttpRequest, work: Work) -> Result<()> {
         return Ok(());
     }
     let mut visit = Visit { gate, place: None, memory: Arc::clone(&state.admission.memory), held: 0 };
-    let refusal = match (visit.hold(REQUEST), &visit.gate) {
+    let refusal = match (visit.hold(held_by_head(request)), &visit.gate) {
         (Ok(()), Some(gate)) => gate.look().err().map(|error| (error, true)),
         (Ok(()), None) => None,
         // What memory is short of is not held back.
@@ -328,7 +274,9 @@ pub(super) async fn knock(request: &HttpRequest, work: Work) -> Result<()> {
             Ok(())
         }
         Some((error, may_wait)) => {
-            if let Some(delay) = state.admission.refusals.count().filter(|_| may_wait) {
+            if !may_wait {
+                request.extensions_mut().insert(ShortOfMemory);
+            } else if let Some(delay) = state.admission.refusals.count(Instant::now()) {
                 tokio::time::sleep(delay).await;
             }
             Err(error)
@@ -336,12 +284,24 @@ pub(super) async fn knock(request: &HttpRequest, work: Work) -> Result<()> {
     }
 }
 
+/// Returns how many octets a request holds beside its body, about: over HTTP/2 a few octets on the wire are some ten thousand here.
+fn held_by_head(request: &HttpRequest) -> usize {
+    const REQUEST: usize = 8 * 1024;
+    /// What a field takes beside its name and value, in the library's map.
+    const FIELD: usize = 400;
+    let field = |(name, value): (&HeaderName, &HeaderValue)| FIELD + name.as_str().len() + value.len();
+    request.headers().iter().map(field).fold(REQUEST, usize::saturating_add)
+}
+
 /// Accounts for octets of the request's body that arrived.
 ///
 /// # Errors
 /// `Overloaded` when all requests together hold too much.
 pub(super) fn hold(request: &HttpRequest, octets: usize) -> Result<()> {
-    request.extensions_mut().get_mut::<Visit>().map_or(Ok(()), |visit| visit.hold(octets))
+    let held = request.extensions_mut().get_mut::<Visit>().map_or(Ok(()), |visit| visit.hold(octets));
+    held.inspect_err(|_refusal| {
+        request.extensions_mut().insert(ShortOfMemory);
+    })
 }
 
 /// Takes a place for the request unless it has one, once its body is there.
@@ -360,7 +320,19 @@ pub(super) async fn enter(request: &HttpRequest) -> Result<()> {
     Ok(())
 }
 
-/// Gives the request's place back.
+/// Gives the request's place back; what it holds in memory it holds until it leaves.
+pub(super) fn step_down(request: &HttpRequest) {
+    if let Some(visit) = request.extensions_mut().get_mut::<Visit>() {
+        visit.place = None;
+    }
+}
+
+/// Whether the request was refused for want of memory: it must not stay for a moment.
+pub(super) fn is_short_of_memory(request: &HttpRequest) -> bool {
+    request.extensions().contains::<ShortOfMemory>()
+}
+
+/// Ends the request's way through admission.
 pub(super) fn leave(request: &HttpRequest) {
     drop(request.extensions_mut().remove::<Visit>());
 }
@@ -370,6 +342,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
     use super::*;
+    use crate::error::ErrorKind;
 
     fn gate(places: usize, maximum_wait: Duration) -> Arc<Gate> {
         Arc::new(Gate::new("issue", AdmissionSettings { places, maximum_wait, ..AdmissionSettings::default() }))
@@ -424,19 +397,5 @@ mod tests {
         *gate.pace.lock().unwrap() = Pace { since: Instant::now(), left: 0, per_second: Some(1e9) };
         gate.waiting.store(8, Ordering::Relaxed);
         assert_eq!(gate.look().unwrap_err().kind(), ErrorKind::Overloaded);
-    }
-
-    #[test]
-    fn refusals_beyond_a_number_are_held_back() {
-        let refusals = Refusals { counted: Mutex::new((Instant::now(), 0)), delay: Duration::from_secs(1) };
-        let held_back: Vec<bool> = (0..300).map(|_| refusals.count().is_some()).collect();
-        // A window may end meanwhile, and then begins anew; three do not.
-        assert!(!held_back[0] && held_back.iter().any(|held| *held), "{held_back:?}");
-    }
-
-    #[test]
-    fn those_who_are_refused_together_are_told_to_come_back_apart() {
-        let told: std::collections::BTreeSet<u32> = (0..5).map(|_| retry_after()).collect();
-        assert!(told.len() > 1 && told.iter().all(|seconds| (1..=5).contains(seconds)), "{told:?}");
     }
 }

@@ -127,9 +127,12 @@ where
         Ok(arguments) => handler.call(arguments).await.respond_to(&request).map_into_boxed_body(),
         Err(error) => HttpResponse::from_error(error),
     };
+    admission::step_down(&request);
+    // Nothing is left when an argument was the body. What memory is short of is not waited for.
+    if !admission::is_short_of_memory(&request) {
+        discard(&mut payload).await;
+    }
     admission::leave(&request);
-    // Nothing is left when an argument was the body.
-    discard(&mut payload).await;
     response
 }
 

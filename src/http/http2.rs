@@ -18,6 +18,7 @@ use actix_http::{HttpMessage as _, Method, Payload, Request, Response, Uri, Vers
 use actix_service::Service;
 use actix_web::web::Bytes;
 use futures_util::Stream;
+use hyper::StatusCode;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::CONTENT_LENGTH;
 use hyper::server::conn::http2::Builder;
@@ -31,6 +32,8 @@ use super::entrance::client_certificate;
 const STREAMS: u32 = 128;
 /// The most octets of a request's header fields, each counted with 32 more (RFC 9113, section 6.5.2).
 const HEADERS: u32 = 32 * 1024;
+/// The most header fields, about as many as the other library takes over HTTP/1.1: each takes 400 octets whatever is in it.
+const FIELDS: usize = 128;
 /// How many octets of a body, and of all bodies of a connection, may arrive before somebody reads them: a CSR fits.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
@@ -69,9 +72,12 @@ where
             // Counted as given up unless it comes to its answer.
             let attempt = activity.attempt();
             let is_head = request.method() == hyper::Method::HEAD;
-            let Some(request) = translate(request, peer, &attempt) else {
-                attempt.done();
-                return Ok::<_, Infallible>(malformed());
+            let request = match translate(request, peer, &attempt) {
+                Ok(request) => request,
+                Err(status) => {
+                    attempt.done();
+                    return Ok::<_, Infallible>(refused(status));
+                }
             };
             request.extensions_mut().insert(Rc::clone(&activity));
             if let Some(certificate) = certificate {
@@ -97,10 +103,19 @@ where
     }
 }
 
-/// Makes the library's request one that the application takes; they name the same things by types of two versions. `None` for what the
-/// application's own types cannot say.
-fn translate(request: hyper::Request<Incoming>, peer: Option<SocketAddr>, attempt: &Attempt) -> Option<Request> {
+/// Makes the library's request one that the application takes; they name the same things by types of two versions.
+///
+/// # Errors
+/// The status for a request with too many fields, or that the application's own types cannot say.
+fn translate(
+    request: hyper::Request<Incoming>,
+    peer: Option<SocketAddr>,
+    attempt: &Attempt,
+) -> Result<Request, StatusCode> {
     let (parts, body) = request.into_parts();
+    if parts.headers.len() > FIELDS {
+        return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
     let payload: Payload = if body.is_end_stream() {
         Payload::None
     } else {
@@ -108,15 +123,20 @@ fn translate(request: hyper::Request<Incoming>, peer: Option<SocketAddr>, attemp
     };
     let mut request = Request::with_payload(payload);
     let head = request.head_mut();
-    head.method = Method::from_bytes(parts.method.as_str().as_bytes()).ok()?;
-    head.uri = uri(&parts.uri)?;
+    head.method = Method::from_bytes(parts.method.as_str().as_bytes()).map_err(unspeakable)?;
+    head.uri = uri(&parts.uri).ok_or(StatusCode::BAD_REQUEST)?;
     head.version = Version::HTTP_2;
     head.peer_addr = peer;
     for (name, value) in &parts.headers {
-        let name = HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
-        head.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).ok()?);
+        let name = HeaderName::from_bytes(name.as_str().as_bytes()).map_err(unspeakable)?;
+        head.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(unspeakable)?);
     }
-    Some(request)
+    Ok(request)
+}
+
+fn unspeakable(error: impl std::error::Error) -> StatusCode {
+    tracing::debug!(%error, "a request over HTTP/2 is not well-formed");
+    StatusCode::BAD_REQUEST
 }
 
 fn uri(uri: &hyper::Uri) -> Option<Uri> {
@@ -129,9 +149,9 @@ fn uri(uri: &hyper::Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-fn malformed() -> hyper::Response<Sent> {
+fn refused(status: StatusCode) -> hyper::Response<Sent> {
     let mut response = hyper::Response::new(Sent { body: BoxBody::new(()), rest: Some(0), answering: None });
-    *response.status_mut() = hyper::StatusCode::BAD_REQUEST;
+    *response.status_mut() = status;
     response
 }
 
@@ -146,7 +166,7 @@ fn translate_back(response: Response<BoxBody>, is_head: bool, activity: &Rc<Acti
         Sent { body: BoxBody::new(()), rest: Some(0), answering: None }
     };
     let mut response = hyper::Response::new(sent);
-    *response.status_mut() = hyper::StatusCode::from_u16(head.status().as_u16()).unwrap_or_default();
+    *response.status_mut() = StatusCode::from_u16(head.status().as_u16()).unwrap_or_default();
     for (name, value) in head.headers() {
         // Connections are the library's matter; so are lengths.
         if matches!(name.as_str(), "connection" | "transfer-encoding" | "upgrade" | "keep-alive" | "content-length") {
@@ -236,7 +256,6 @@ impl Body for Sent {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-    use actix_http::StatusCode;
     use actix_http::body::to_bytes;
 
     use super::*;
@@ -246,7 +265,7 @@ mod tests {
     }
 
     fn answer(octets: &'static str) -> Response<BoxBody> {
-        let mut response = Response::with_body(StatusCode::CREATED, BoxBody::new(octets));
+        let mut response = Response::with_body(actix_http::StatusCode::CREATED, BoxBody::new(octets));
         for (name, value) in [("location", "/a"), ("connection", "close"), ("link", "<b>"), ("link", "<c>")] {
             response.headers_mut().append(name.parse().unwrap(), value.parse().unwrap());
         }

@@ -120,8 +120,8 @@ fn assert_told_of_together(service: &Service, refused: usize) {
         .sum();
     // The last ones are counted in the next line.
     assert!(told.len() + counted <= refused, "{told:?}");
-    let answered = lines("status=503");
-    assert_eq!(answered.len(), told.len(), "the access log has a line for those that are not only counted");
+    let answered = lines("status=503").into_iter().filter(|line| line.contains("/api/v1/certificates")).count();
+    assert_eq!(answered, told.len(), "the access log has a line for those that are not only counted");
 }
 
 fn shed(service: &Service) -> f64 {
@@ -173,7 +173,7 @@ fn a_burst_beyond_what_can_be_worked_on_is_refused_and_the_rest_is_done() {
 #[test]
 fn who_waits_too_long_for_the_database_is_refused_and_nothing_is_written_for_him() {
     for database in Database::ALL {
-        let settings = [("CHANCERY__DATABASE__MAXIMUM_WAIT", "300ms"), ("CHANCERY__LOG__LEVEL", "chancery=info")];
+        let settings = [("CHANCERY__DATABASE__MAXIMUM_WAIT", "1s"), ("CHANCERY__LOG__LEVEL", "chancery=info")];
         let service = Service::start_with(database, &settings);
         let body = json!({"csr": Csr::for_dns(&["slow.internal"]).pem(), "profile": "server"});
         let client = service.administrator();

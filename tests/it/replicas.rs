@@ -21,7 +21,13 @@ const KEYS: usize = 20;
 fn replicas(count: usize) -> Vec<Service> {
     let url = crate::support::new_postgres_database();
     let sealing = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-    let settings = [("CHANCERY__DATABASE__URL", url.as_str()), ("CHANCERY__KEYS__KEY_ENCRYPTION_KEY", sealing)];
+    // On a busy machine nobody is to be refused.
+    let settings = [
+        ("CHANCERY__DATABASE__URL", url.as_str()),
+        ("CHANCERY__KEYS__KEY_ENCRYPTION_KEY", sealing),
+        ("CHANCERY__DATABASE__MAXIMUM_WAIT", "1m"),
+        ("CHANCERY__SERVER__MAXIMUM_WAIT", "1m"),
+    ];
     // The URL says that it is PostgreSQL: one for all, where each `Database::Postgres` has one of its own.
     std::thread::scope(|scope| {
         let starting: Vec<_> =

@@ -90,7 +90,7 @@ pub(crate) async fn read_document(request: &HttpRequest, payload: dev::Payload) 
 /// `Overloaded` when its turn does not come in time.
 pub(crate) async fn read(request: &HttpRequest, mut payload: dev::Payload, limit: usize) -> Result<Submission> {
     let submission = read_whole(request, &mut payload, limit).await;
-    if submission.is_err() {
+    if submission.is_err() && !admission::is_short_of_memory(request) {
         discard(&mut payload).await;
     }
     submission

@@ -99,7 +99,9 @@ fn seed(service: &Service, database: Database, entries: u64) {
     service.execute(&format!("{numbers}{columns}{values};"));
     service.execute(&format!(
         "UPDATE issuers SET revocations = {entries} WHERE name = 'issuing'; \
-         INSERT INTO crl_scopes (issuer_id, shard, last_change) SELECT id, 0, {entries} FROM issuers WHERE name = 'issuing'"
+         INSERT INTO crl_scopes (issuer_id, shard, last_change) SELECT id, 0, {entries} FROM issuers WHERE name = 'issuing'; \
+         DELETE FROM counted_changes; INSERT INTO counted_changes (issuer_id, change_number) SELECT id, revocations FROM issuers; \
+         INSERT INTO counted_states (certificate_id, state) SELECT id, state FROM certificates WHERE state = 2"
     ));
 }
 

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::grants::GrantsDocument;
 use crate::signer::secret_file;
-use crate::storage;
+use crate::{storage, telemetry};
 
 /// The name of the first token.
 const ADMINISTRATOR: &str = "admin";
@@ -56,6 +56,7 @@ pub(super) fn run(config: Config, arguments: Arguments) -> Result<ExitCode> {
 }
 
 pub(super) fn migrate(config: Config) -> Result<ExitCode> {
+    telemetry::start(&config.log)?;
     block_on(async move {
         files::create_directory(&config.data_dir)?;
         let applied = storage::migrate(&config.database_options()).await?;

@@ -1,5 +1,7 @@
 //! The embedded migrations: which there are, and running those that are pending. Taking turns among replicas is the backends' part.
 
+use std::time::{Duration, Instant};
+
 use diesel::backend::Backend;
 use diesel::migration::{Migration, MigrationSource};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -13,6 +15,9 @@ pub(super) const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqli
 /// The migrations of PostgreSQL, equal in names.
 #[cfg(feature = "postgres")]
 pub(super) const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// How often it is told that migrations are still running.
+const TOLD: Duration = Duration::from_secs(15);
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -29,12 +34,42 @@ pub(super) fn run<DB: Backend>(
              use the newer version that made it"
         )));
     }
+    // A new database has nothing that could take time.
+    let is_new = applied.is_empty();
     let mut names = Vec::new();
     for migration in harness.pending_migrations(PendingSource(source)).map_err(failed)? {
-        harness.run_migration(&*migration).map_err(failed)?;
-        names.push(migration.name().to_string());
+        let name = migration.name().to_string();
+        let began = Instant::now();
+        if !is_new {
+            tracing::info!(
+                migration = name,
+                "bringing the database to a newer schema: this can take minutes with millions of certificates, and wants free disk space"
+            );
+        }
+        harness.run_migration(&*migration).map_err(|cause| {
+            Error::internal(format!("the migration `{name}` of the database failed, and is undone")).with_source(cause)
+        })?;
+        if !is_new {
+            tracing::info!(migration = name, seconds = began.elapsed().as_secs(), "the database has the newer schema");
+        }
+        names.push(name);
     }
     Ok(names)
+}
+
+/// Waits for migrations, of this process or of another one, and tells now and then that it does.
+pub(super) async fn awaited<T>(migrating: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let mut migrating = std::pin::pin!(migrating);
+    loop {
+        match tokio::time::timeout(TOLD, &mut migrating).await {
+            Ok(done) => return done,
+            Err(_elapsed) => tracing::info!(
+                seconds = began.elapsed().as_secs(),
+                "the database is still being brought to this version's schema, here or by another process: nothing is served until it is done"
+            ),
+        }
+    }
 }
 
 /// Lends the embedded migrations, which the harness wants to own.

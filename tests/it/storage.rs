@@ -16,6 +16,7 @@ mod opening;
 mod plans;
 mod revocation;
 mod secrets;
+mod statistics;
 mod tls;
 mod upgrade;
 

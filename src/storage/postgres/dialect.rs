@@ -71,6 +71,17 @@ pub(super) async fn next_certificate(connection: &mut Connection, issued_at: Tim
 /// The name of the index of labels.
 pub(super) const LABELS: Option<&str> = Some("certificate_labels_search");
 
+/// Names the index of changes of state to take.
+pub(super) const BY_CHANGE: &str = "";
+
+/// The changes of state that are not counted, at most so many of each issuer; behind it a condition can stand.
+pub(super) fn changed_behind_counted(counted: &str, most: i64) -> String {
+    format!(
+        "issuers CROSS JOIN LATERAL (SELECT id, state, not_after, revoked_at, issued_at FROM certificates \
+         WHERE issuer_id = issuers.id AND change_number > {counted} ORDER BY issuer_id, change_number LIMIT {most}) AS changed"
+    )
+}
+
 /// The operator that compares a text with a pattern, regardless of case.
 pub(super) const LIKE: &str = "ILIKE";
 
@@ -88,6 +99,10 @@ pub(super) fn order_of_walk(columns: &[String], direction: &str) -> String {
     let ordered: Vec<String> = columns.iter().map(|column| format!("{column} {direction}")).collect();
     format!(" ORDER BY {}", ordered.join(", "))
 }
+
+/// Whether a walk reads rows together with the entries of an index: looking each one up by its number afterwards costs four blocks for one.
+/// Columns that nobody asks for are not read.
+pub(super) const ROWS_WITH_ENTRIES: bool = true;
 
 /// Joins the rows of a table that a walk found: each is looked up by its number, whatever the planner believes that the conditions leave.
 pub(super) fn rows_of(walk: &str, table: &str) -> String {

@@ -21,6 +21,10 @@ pub(in super::super) async fn migrate(options: &DatabaseOptions) -> Result<Vec<S
 
 /// Runs the pending migrations on a connection of their own; its end releases the lock whatever happens.
 pub(super) async fn run(connector: &Connector) -> Result<Vec<String>> {
+    migrations::awaited(run_pending(connector)).await
+}
+
+async fn run_pending(connector: &Connector) -> Result<Vec<String>> {
     let mut connection = connector.diesel().await?;
     let milliseconds = PATIENCE.as_millis();
     connection

@@ -74,7 +74,7 @@ async fn take(connection: &mut Connection, imported: ImportedCertificate) -> Res
         .optional()?;
     if let Some(id) = id {
         certificate_queries::insert_names_and_labels(connection, id, &certificate).await?;
-        counts::came_late(connection, certificate.issued_at).await?;
+        counts::came_late(connection, id).await?;
         let known = take_revoked_serial(connection, certificate.issuer_id, &certificate.serial).await?;
         let revocation = merged(merged(known, given), by_block);
         if given.is_some_and(|given| given.reason.is_compromise()) {

@@ -112,27 +112,35 @@ async fn by_end(
     let direction = if page.descending { "DESC" } else { "ASC" };
     let range = ends.range("certificates.not_after, certificates.id", &page);
     // Without columns that are not sorted by: those of the page are read by row behind it.
-    let (page_rows, window) = match few {
+    let places = "SELECT certificates.id, certificates.not_after FROM (";
+    let (page_rows, order, window) = match few {
         Some(source) => {
-            let found = Fragment::new("SELECT certificates.id, certificates.not_after FROM (SELECT DISTINCT id FROM (")
-                .then(source.any(issued, SORTED_BY_END + ROOM))
-                .sql(&format!(") AS few) AS walk {} AND ", dialect::rows_of("walk", "certificates")))
-                .then(range);
+            let found = match source.rows(TABLE, issued, true, SORTED_BY_END + ROOM) {
+                Some((rows, _order)) => {
+                    Fragment::new(places).then(rows).sql(&format!(") AS {TABLE} WHERE ")).then(range)
+                }
+                None => Fragment::new(format!("{places}SELECT DISTINCT id FROM ("))
+                    .then(source.any(issued, SORTED_BY_END + ROOM))
+                    .sql(&format!(") AS few) AS walk {} AND ", dialect::rows_of("walk", TABLE)))
+                    .then(range),
+            };
             // The offset keeps the planner from walking the index of ends until it has met enough of the few.
             let found = conditions(found).sql(&format!(" LIMIT {} OFFSET 0", SORTED_BY_END + ROOM));
-            (Fragment::new("SELECT id, not_after FROM (").then(found).sql(") AS found"), None)
+            let order = format!(" ORDER BY not_after {direction}, id {direction}");
+            (Fragment::new("SELECT id, not_after FROM (").then(found).sql(") AS found"), order, None)
         }
         None => {
-            let window = ends.window(&page);
-            let found = Fragment::new("SELECT certificates.id, certificates.not_after FROM (")
-                .then(window.clone())
-                .sql(&format!(") AS walk {}", dialect::rows_of("walk", "certificates")));
-            (conditions(found), Some(window))
+            let window = ends.window(&page, "not_after, id");
+            let (found, walk) = if dialect::ROWS_WITH_ENTRIES {
+                let rows = Fragment::new(places).then(ends.window(&page, "*"));
+                (rows.sql(&format!(") AS {TABLE} WHERE TRUE")), TABLE)
+            } else {
+                let walked = Fragment::new(places).then(window.clone());
+                (walked.sql(&format!(") AS walk {}", dialect::rows_of("walk", TABLE))), "walk")
+            };
+            let order = dialect::order_of_walk(&[format!("{walk}.not_after"), format!("{walk}.id")], direction);
+            (conditions(found), order, Some(window))
         }
-    };
-    let order = match window {
-        Some(_) => dialect::order_of_walk(&["walk.not_after".to_owned(), "walk.id".to_owned()], direction),
-        None => format!(" ORDER BY not_after {direction}, id {direction}"),
     };
     let rows: Vec<CertificateRow> = Fragment::new(format!("SELECT {CERTIFICATE_COLUMNS} FROM ("))
         .then(page_rows)
@@ -219,9 +227,9 @@ impl Ends {
     }
 
     /// Selects the window of a page over the index of ends.
-    fn window(self, page: &PageRequest) -> Fragment {
+    fn window(self, page: &PageRequest, columns: &str) -> Fragment {
         let direction = if page.descending { "DESC" } else { "ASC" };
-        Fragment::new(format!("SELECT not_after, id FROM certificates{} WHERE ", dialect::indexed_by(&BY_END)))
+        Fragment::new(format!("SELECT {columns} FROM certificates{} WHERE ", dialect::indexed_by(&BY_END)))
             .then(self.range("not_after, id", page))
             .sql(&format!(" ORDER BY not_after {direction}, id {direction} LIMIT {WINDOW}"))
     }
@@ -332,9 +340,10 @@ fn with_name(name: &NameFilter) -> Clause {
         }
         NameFilter::DnsSuffix(suffix) => {
             let (from, to) = names::suffix_range(suffix);
+            // `COALESCE` keeps planners from the index of names: of a certificate there are few, below a domain there may be all.
             let condition = Fragment::new(format!(
                 "EXISTS (SELECT 1 FROM certificate_names WHERE certificate_id = certificates.id \
-                 AND type = {dns} AND search_key >= ? AND search_key < ? LIMIT 1 OFFSET 0)"
+                 AND type = {dns} AND COALESCE(search_key, '') >= ? AND COALESCE(search_key, '') < ? LIMIT 1 OFFSET 0)"
             ))
             .bind(from.as_str())
             .bind(to.as_str());

@@ -139,6 +139,42 @@ impl Source {
         }
     }
 
+    /// Selects the rows of a table themselves as the walk meets them, at most `window`, if the source is of that table and the database reads
+    /// them best so; and the columns that they are in the order of.
+    pub(super) fn rows(
+        &self,
+        table: &str,
+        range: Range,
+        descending: bool,
+        window: i64,
+    ) -> Option<(Fragment, Vec<String>)> {
+        let (select, columns): (Fragment, &[&str]) = match self {
+            Self::Table(of) if *of == table => (
+                Fragment::new(format!("SELECT * FROM {table} WHERE id > ? AND id < ?"))
+                    .bind(range.low)
+                    .bind(range.high),
+                &[],
+            ),
+            Self::Entries(index, lists) if index.table == table && index.row == "id" => {
+                let [values] = lists.as_slice() else { return None };
+                let partial = index.partial.map_or_else(String::new, |condition| format!(" AND {condition}"));
+                let select = Fragment::new(format!("SELECT * FROM {table} WHERE "))
+                    .then(dialect::index_range(index, values, range.low, range.high))
+                    .sql(&partial);
+                (select, index.columns)
+            }
+            Self::Table(_) | Self::Entries(..) | Self::Unordered(_) | Self::Few(_) => return None,
+        };
+        if !dialect::ROWS_WITH_ENTRIES {
+            return None;
+        }
+        let direction = if descending { "DESC" } else { "ASC" };
+        let columns: Vec<&str> = columns.iter().copied().chain(["id"]).collect();
+        let order: Vec<String> = columns.iter().map(|column| format!("{column} {direction}")).collect();
+        let select = select.sql(&format!(" ORDER BY {} LIMIT {window}", order.join(", ")));
+        Some((select, columns.into_iter().map(|column| format!("{table}.{column}")).collect()))
+    }
+
     /// The columns that a walk is in the order of. All but the last have one value in it, which planners do not know.
     fn order(&self) -> Vec<String> {
         let keys = match self {
@@ -244,13 +280,19 @@ impl Walk {
     pub(super) fn page(&self, columns: &str, limit: u16) -> Statement {
         let (table, direction) = (self.table, if self.descending { "DESC" } else { "ASC" });
         let limit = i64::from(limit);
-        let mut page = Fragment::new(format!("SELECT {columns} FROM ("))
-            .then(self.source.walk(self.range, self.descending, self.window(limit)))
-            .sql(&format!(") AS walk {}", dialect::rows_of("walk", table)));
+        let page = Fragment::new(format!("SELECT {columns} FROM ("));
+        let (mut page, order) = match self.source.rows(table, self.range, self.descending, self.window(limit)) {
+            Some((rows, order)) => (page.then(rows).sql(&format!(") AS {table} WHERE TRUE")), order),
+            None => (
+                page.then(self.source.walk(self.range, self.descending, self.window(limit)))
+                    .sql(&format!(") AS walk {}", dialect::rows_of("walk", table))),
+                self.source.order(),
+            ),
+        };
         for condition in &self.conditions {
             page = page.sql(" AND ").then(condition.clone());
         }
-        page.sql(&dialect::order_of_walk(&self.source.order(), direction)).sql(" LIMIT ?").bind(limit).statement()
+        page.sql(&dialect::order_of_walk(&order, direction)).sql(" LIMIT ?").bind(limit).statement()
     }
 
     fn window(&self, limit: i64) -> i64 {

@@ -59,7 +59,7 @@ fn establish(path: &Path) -> Result<SqliteConnection> {
 
 /// Makes the file if there is none, readable by its owner only because it holds sealed keys, and runs the pending migrations.
 pub(super) async fn migrate(path: PathBuf) -> Result<Vec<String>> {
-    tasks::spawn_blocking(move || {
+    migrations::awaited(tasks::spawn_blocking(move || {
         create_file(&path)?;
         let mut connection = establish(&path)?;
         enter_wal(&mut connection, &path)?;
@@ -70,7 +70,7 @@ pub(super) async fn migrate(path: PathBuf) -> Result<Vec<String>> {
         let outcome = migrations::run(&mut connection, &migrations::SQLITE)
             .and_then(|names| check_foreign_keys(&mut connection, &names).map(|()| names));
         finish(&mut connection, outcome)
-    })
+    }))
     .await
 }
 

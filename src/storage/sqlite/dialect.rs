@@ -73,6 +73,17 @@ pub(super) async fn next_certificate(connection: &mut Connection, issued_at: Tim
 /// Labels are their own index.
 pub(super) const LABELS: Option<&str> = None;
 
+/// Names the index of changes of state to take.
+pub(super) const BY_CHANGE: &str = " INDEXED BY certificates_changed";
+
+/// The changes of state that are not counted; behind it a condition can stand.
+pub(super) fn changed_behind_counted(counted: &str, _most: i64) -> String {
+    format!(
+        "issuers CROSS JOIN certificates AS changed INDEXED BY certificates_changed \
+         ON changed.issuer_id = issuers.id AND changed.change_number > {counted}"
+    )
+}
+
 /// The operator that compares a text with a pattern, regardless of ASCII case.
 pub(super) const LIKE: &str = "LIKE";
 
@@ -93,6 +104,9 @@ pub(super) fn index_range(index: &Index, values: &[Bind], low: i64, high: i64) -
 pub(super) const fn order_of_walk(_columns: &[String], _direction: &str) -> String {
     String::new()
 }
+
+/// Whether a walk reads rows together with the entries of an index: it would copy every column of every row that it meets.
+pub(super) const ROWS_WITH_ENTRIES: bool = false;
 
 /// Joins the rows of a table that a walk found, in this order, which SQLite does not change.
 pub(super) fn rows_of(walk: &str, table: &str) -> String {

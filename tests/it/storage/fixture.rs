@@ -33,6 +33,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn sqlite() -> Self {
+        super::plans::observe();
         let directory = tempfile::tempdir().unwrap();
         Self { url: format!("sqlite://{}/chancery.db", directory.path().display()), directory: Some(directory) }
     }

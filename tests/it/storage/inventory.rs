@@ -1,12 +1,11 @@
-//! Listing and searching certificates, and counting them.
+//! Listing and searching certificates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chancery::storage::{
-    CertificateFilter, CertificateState, CertificateStatus, ImportedCertificate, NameFilter, PageRequest, SortKey,
-    StateChange, Storage,
+    CertificateFilter, CertificateState, CertificateStatus, NameFilter, PageRequest, SortKey, StateChange, Storage,
 };
 use chancery::x509::crl::RevocationReason;
 use chancery::x509::{NameType, SerialNumber, SubjectAltName};
@@ -24,8 +23,6 @@ on_both_databases!(
     a_part_of_the_subject_is_taken_literally_and_without_case,
     the_owner_narrows_every_filter,
     status_counts_what_has_expired,
-    statistics_count_by_status_profile_issuer_week_and_day,
-    statistics_are_the_same_when_a_job_has_counted,
     a_walk_finds_the_few_among_many_behind_short_pages,
 );
 
@@ -243,7 +240,7 @@ async fn the_owner_narrows_every_filter(fixture: Fixture) {
 }
 
 /// Issues one certificate of each status, with these ends of validity.
-async fn one_of_each_status(storage: &dyn Storage) {
+pub(super) async fn one_of_each_status(storage: &dyn Storage) {
     assert!(storage.create_issuers(vec![issuer("root", None, true)], None).await.unwrap());
     let change = |serial: &SerialNumber, reason| StateChange {
         issuer_id: 1,
@@ -288,69 +285,8 @@ async fn status_counts_what_has_expired(fixture: Fixture) {
     }
 }
 
-async fn statistics_count_by_status_profile_issuer_week_and_day(fixture: Fixture) {
-    let storage = fixture.open().await;
-    one_of_each_status(&*storage).await;
-    let mut old = certificate(&[]);
-    old.issued_at = at(-29 * 86_400);
-    old.not_after = at(4 * 86_400);
-    old.issuer_id = 2;
-    issue(&*storage, old).await;
-    let mut older = certificate(&[]);
-    older.issued_at = at(-30 * 86_400);
-    older.not_after = at(400 * 86_400);
-    issue(&*storage, older).await;
-
-    let statistics = storage.statistics(at(0)).await.unwrap();
-    let counts = |pairs: &[(&str, i64)]| {
-        pairs.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect::<BTreeMap<_, _>>()
-    };
-    assert_eq!(statistics.by_status, counts(&[("valid", 5), ("on_hold", 1), ("revoked", 2), ("expired", 2)]));
-    assert_eq!(statistics.by_profile["server"], 2);
-    assert_eq!(statistics.by_profile["held"], 1);
-    assert_eq!(statistics.by_issuer, BTreeMap::from([(1, 9), (2, 1)]));
-    // 2026-01-01 is a Thursday: its week began on 2025-12-29.
-    let monday = NOW - 3 * 86_400;
-    let week = 7 * 86_400;
-    let ends = BTreeMap::from([(monday, 2), (monday + week, 1), (monday + 13 * week, 1)]);
-    assert_eq!(statistics.expiring_by_week, ends);
-    assert_eq!(statistics.issued_by_day, BTreeMap::from([(NOW - 29 * 86_400, 1), (NOW, 8)]));
-}
-
-async fn statistics_are_the_same_when_a_job_has_counted(fixture: Fixture) {
-    let storage = fixture.open().await;
-    one_of_each_status(&*storage).await;
-    let mut old = certificate(&[]);
-    old.issued_at = at(-29 * 86_400);
-    issue(&*storage, old).await;
-    let before = storage.statistics(at(0)).await.unwrap();
-    while storage.count_certificates(at(100)).await.unwrap() {}
-    assert_eq!(storage.statistics(at(0)).await.unwrap(), before);
-    let counts = "SELECT 1 / (CASE WHEN (SELECT SUM(certificates) FROM certificate_counts) = 9 THEN 1 ELSE 0 END)";
-    if !fixture.is_sqlite() {
-        fixture.execute(counts).await;
-    }
-    // What comes late is missed, what comes now is counted on demand; the late one when its day is counted anew.
-    issue(&*storage, certificate(&[])).await;
-    let mut late = certificate(&[]);
-    late.issued_at = at(-86_400);
-    issue(&*storage, late).await;
-    assert_eq!(storage.statistics(at(0)).await.unwrap().by_issuer[&1], before.by_issuer[&1] + 1);
-    let mut imported = certificate(&[]);
-    imported.issued_at = at(-86_400);
-    let import = ImportedCertificate {
-        certificate: imported,
-        revocation: None,
-        internal: false,
-        audit: event("certificate.import", "x"),
-    };
-    storage.import_certificates(vec![import]).await.unwrap();
-    while storage.count_certificates(at(200)).await.unwrap() {}
-    assert_eq!(storage.statistics(at(0)).await.unwrap().by_issuer[&1], before.by_issuer[&1] + 3);
-}
-
 /// Writes certificates behind the storage's back, one a second before the tests play.
-async fn many(fixture: &Fixture, count: u32) {
+pub(super) async fn many(fixture: &Fixture, count: u32) {
     let (numbers, serial, digest) = if fixture.is_sqlite() {
         (
             format!(

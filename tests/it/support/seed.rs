@@ -268,9 +268,27 @@ impl Dialect {
                  ON CONFLICT (issuer_id, shard) DO UPDATE SET last_change = excluded.last_change"
             ),
             "DELETE FROM certificate_counts".to_owned(),
-            "INSERT INTO certificate_counts (issued_day, expiry_day, issuer_id, profile, certificates) \
-             SELECT issued_at / 86400, not_after / 86400, issuer_id, profile, COUNT(*) FROM certificates GROUP BY 1, 2, 3, 4"
+            format!(
+                "INSERT INTO certificate_counts (issued_day, kind, number, name, certificates) WITH grouped AS MATERIALIZED ( \
+                 SELECT (id >> 29) / 86400 AS day, not_after / 3600 AS hour, issuer_id, profile, COUNT(*) AS count FROM certificates \
+                 GROUP BY 1, 2, 3, 4) \
+                 SELECT {day}, 0, issuer_id, '', SUM(count) FROM grouped GROUP BY 1, 3 \
+                 UNION ALL SELECT {day}, 1, 0, profile, SUM(count) FROM grouped GROUP BY 1, 4 \
+                 UNION ALL SELECT {day}, 2, day, '', SUM(count) FROM grouped GROUP BY 1, 3 \
+                 UNION ALL SELECT {day}, 3, hour / 24, '', SUM(count) FROM grouped GROUP BY 1, 3 \
+                 UNION ALL SELECT {day}, 4, hour, '', SUM(count) FROM grouped GROUP BY 1, 3",
+                day = "CAST(day AS INTEGER)"
+            ),
+            "DELETE FROM certificate_totals".to_owned(),
+            "INSERT INTO certificate_totals (kind, number, name, certificates) \
+             SELECT kind, number, name, SUM(certificates) FROM certificate_counts GROUP BY 1, 2, 3 \
+             UNION ALL SELECT 3 + 2 * state, not_after / 86400, '', COUNT(*) FROM certificates WHERE state <> 0 GROUP BY 1, 2 \
+             UNION ALL SELECT 4 + 2 * state, not_after / 3600, '', COUNT(*) FROM certificates WHERE state <> 0 GROUP BY 1, 2"
                 .to_owned(),
+            "DELETE FROM counted_states".to_owned(),
+            "INSERT INTO counted_states (certificate_id, state) SELECT id, state FROM certificates WHERE state <> 0".to_owned(),
+            "DELETE FROM counted_changes".to_owned(),
+            "INSERT INTO counted_changes (issuer_id, change_number) SELECT id, revocations FROM issuers".to_owned(),
             "UPDATE certificate_counting SET counted = (SELECT MAX(id) FROM certificates)".to_owned(),
         ]
     }

@@ -36,7 +36,7 @@ const DEVICE_KEYS: Duration = Duration::from_secs(30);
 /// How often the keys of token issuers are looked at; each has a refresh time of its own.
 const TOKEN_KEYS: Duration = Duration::from_secs(10);
 /// How often certificates are counted: a minute or two of their issue; what is not counted yet is counted when statistics are asked for.
-const COUNTS: Duration = Duration::from_secs(30);
+const COUNTS: Duration = Duration::from_secs(10);
 /// The most transactions of one round of counting; a long one would keep the end of the service waiting.
 const COUNT_BATCHES: usize = 2500;
 /// How often rows that have served their time are deleted.

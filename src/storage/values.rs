@@ -464,7 +464,7 @@ pub struct Page<T> {
 /// Counts over the inventory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// The second up to which issuance is counted, when it does not reach to the moment that was asked for.
+    /// The second up to which everything is counted, when that does not reach to the moment that was asked for.
     pub counted_until: Option<i64>,
     /// By status (`valid`, `on_hold`, `revoked`, `expired`).
     pub by_status: Counts,

@@ -69,6 +69,7 @@ CREATE TABLE counted_changes (
 CREATE UNLOGGED TABLE fresh_states (
     certificate_id BIGINT NOT NULL,
     state SMALLINT NOT NULL,
+    counted_state SMALLINT NOT NULL,
     not_after BIGINT NOT NULL
 );
 INSERT INTO counted_states (certificate_id, state) SELECT id, state FROM certificates WHERE state <> 0 ORDER BY id;

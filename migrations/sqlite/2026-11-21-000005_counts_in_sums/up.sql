@@ -69,6 +69,7 @@ CREATE TABLE counted_changes (
 CREATE TABLE fresh_states (
     certificate_id INTEGER NOT NULL,
     state INTEGER NOT NULL,
+    counted_state INTEGER NOT NULL,
     not_after INTEGER NOT NULL
 ) STRICT;
 INSERT INTO counted_states (certificate_id, state) SELECT id, state FROM certificates WHERE state <> 0 ORDER BY id;

@@ -30,8 +30,8 @@ pub struct StatisticsDocument {
     pub expiring_by_week: Vec<PeriodDocument>,
     /// Issued by day, the last 30 days; days without any are left out.
     pub issued_by_day: Vec<PeriodDocument>,
-    /// The moment up to which issuance is counted, a minute or two ago, while it is faster than 20,000 certificates a minute; null when
-    /// everything is counted.
+    /// The moment up to which everything is counted, about a minute ago, while more than 10,000 certificates are issued in that time, or more
+    /// than 1,000 revoked in ten seconds; null when everything is counted.
     pub counted_until: Option<Timestamp>,
 }
 

@@ -140,6 +140,9 @@ async fn is_of_issuer(connection: &mut Connection, change: &StateChange) -> Resu
 
 /// Whether any of the keys is an issuer's.
 pub(super) async fn is_of_issuers(connection: &mut Connection, keys: Vec<Vec<u8>>) -> Result<bool> {
+    if keys.is_empty() {
+        return Ok(false);
+    }
     let found: i64 = ca_keys::table.filter(ca_keys::spki_sha256.eq_any(keys)).count().get_result(connection).await?;
     Ok(found > 0)
 }
@@ -151,6 +154,9 @@ pub(super) async fn any_blocked(connection: &mut Connection, keys: Vec<Vec<u8>>)
 
 /// Returns those of the keys that are blocked.
 pub(super) async fn blocked(connection: &mut Connection, keys: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
     Ok(blocked_keys::table
         .filter(blocked_keys::spki_sha256.eq_any(keys))
         .select(blocked_keys::spki_sha256)
@@ -163,6 +169,9 @@ pub(super) async fn states(
     connection: &mut Connection,
     fingerprints: Vec<Vec<u8>>,
 ) -> Result<BTreeMap<Vec<u8>, CertificateState>> {
+    if fingerprints.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let found: Vec<(Vec<u8>, i16)> = certificates::table
         .filter(certificates::fingerprint_sha256.eq_any(fingerprints).and(certificates::state.ne(0)))
         .select((certificates::fingerprint_sha256, certificates::state))

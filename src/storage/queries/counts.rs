@@ -23,6 +23,7 @@ use crate::x509::Timestamp;
 const SETTLED: i64 = 60;
 /// The most certificates or changes that one transaction counts: on SQLite whoever issues waits for it, some milliseconds.
 const BATCH: i64 = 4000;
+const HOUR: i64 = 3600;
 const DAY: i64 = 86_400;
 
 /// What a sum is over, as it is stored; migration 5 says so too.
@@ -225,8 +226,9 @@ async fn count_changes(connection: &mut Connection) -> Result<bool> {
     // Numbers that no certificate has are those of serial numbers without one, or were left for a later change of the same certificate.
     let last = if batch.size < BATCH { last } else { batch.last };
     let fresh = format!(
-        "INSERT INTO fresh_states (certificate_id, state, not_after) SELECT id, state, not_after FROM certificates{} \
-         WHERE issuer_id = ? AND change_number > ? AND change_number <= ?",
+        "INSERT INTO fresh_states (certificate_id, state, counted_state, not_after) \
+         SELECT id, state, {}, not_after FROM certificates{} WHERE issuer_id = ? AND change_number > ? AND change_number <= ?",
+        counted_state("certificates.id"),
         dialect::BY_CHANGE
     );
     run(connection, &fresh, vec![Some(issuer_id).into(), counted.into(), last.into()]).await?;
@@ -255,20 +257,24 @@ async fn count_changes(connection: &mut Connection) -> Result<bool> {
 pub(super) const COUNTED_CHANGES: &str =
     "COALESCE((SELECT change_number FROM counted_changes WHERE counted_changes.issuer_id = issuers.id), 0)";
 
-/// Selects what changes of state add to the sums: `source` has `certificate_id`, `state` and `not_after` as they are now.
+/// The state that a certificate counts with; `row` is its number.
+pub(super) fn counted_state(row: &str) -> String {
+    format!(
+        "COALESCE((SELECT counted_states.state FROM counted_states WHERE counted_states.certificate_id = {row}), 0)"
+    )
+}
+
+/// Selects what changes of state add to the sums: `source` has `state` as it is now, `counted_state` and `not_after`.
 pub(super) fn changes(source: &str) -> String {
-    let now = format!("SELECT state, not_after, 1 AS certificates FROM {source} WHERE state <> 0");
-    let before = format!(
-        "SELECT counted_states.state, {source}.not_after, -1 AS certificates FROM {source} \
-         CROSS JOIN counted_states WHERE counted_states.certificate_id = {source}.certificate_id"
-    );
-    let each = [(kind::END_DAY, DAY), (kind::END_HOUR, 3600)].map(|(kind, seconds)| {
-        format!(
-            "SELECT CAST({kind} + 2 * state AS SMALLINT) AS kind, not_after / {seconds} AS number, '' AS name, certificates \
-             FROM ({now} UNION ALL {before}) AS states_{kind}"
-        )
+    let each = [(kind::END_DAY, DAY), (kind::END_HOUR, HOUR)].map(|(kind, seconds)| {
+        [("state", 1), ("counted_state", -1)].map(|(state, count)| {
+            format!(
+                "SELECT CAST({kind} + 2 * {state} AS SMALLINT) AS kind, not_after / {seconds} AS number, '' AS name, \
+                 {count} AS certificates FROM {source} WHERE {state} <> 0"
+            )
+        })
     });
-    each.join(" UNION ALL ")
+    each.concat().join(" UNION ALL ")
 }
 
 /// Counts a batch of one of the days anew that are to be, and takes the new counts for the old ones at its end; answers whether there was one.

@@ -1,9 +1,11 @@
 //! The sealed secrets beside CA keys: which are not under the present key-encryption key, and how they come under it.
 
-use diesel::{BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, QueryDsl};
+use diesel::sql_types::{Binary, Text};
+use diesel::{BoolExpressionMethods, ExpressionMethods, QueryDsl};
 use diesel_async::RunQueryDsl;
 
 use super::Connection;
+use super::statement::Statement;
 use crate::error::Result;
 use crate::signer::sealing::Sealed;
 use crate::storage::schema::{acme_external_account_keys, idempotency_keys, ocsp_responders};
@@ -95,31 +97,40 @@ async fn responders(
     Ok(rows.into_iter().map(secret).collect())
 }
 
+/// A sealed answer as read.
+#[derive(Debug, diesel::QueryableByName)]
+struct Answer {
+    #[diesel(sql_type = Text)]
+    caller: String,
+    #[diesel(sql_type = Text)]
+    key: String,
+    #[diesel(sql_type = Text)]
+    key_encryption_key_id: String,
+    #[diesel(sql_type = Binary)]
+    sealed: Vec<u8>,
+}
+
 async fn answers(
     connection: &mut Connection,
     key_encryption_key_id: &str,
     after: Option<(String, String)>,
     limit: usize,
 ) -> Result<Vec<SealedSecret>> {
-    let mut query = idempotency_keys::table
-        .filter(idempotency_keys::key_encryption_key_id.ne(key_encryption_key_id))
-        .order((idempotency_keys::caller, idempotency_keys::key))
-        .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-        .select((
-            idempotency_keys::caller,
-            idempotency_keys::key,
-            idempotency_keys::key_encryption_key_id.assume_not_null(),
-            idempotency_keys::sealed.assume_not_null(),
-        ))
-        .into_boxed();
-    if let Some((caller, key)) = after {
-        let same_caller = idempotency_keys::caller.eq(caller.clone()).and(idempotency_keys::key.gt(key));
-        query = query.filter(idempotency_keys::caller.gt(caller).or(same_caller));
-    }
-    let rows: Vec<(String, String, String, Vec<u8>)> = query.load(connection).await?;
-    let secret = |(caller, key, key_encryption_key_id, ciphertext)| SealedSecret {
-        owner: SecretOwner::IdempotencyAnswer { caller, key },
-        sealed: Sealed { key_encryption_key_id, ciphertext },
+    // As a pair, so that a page begins where the one before ended; no caller is empty.
+    let (caller, key) = after.unwrap_or_default();
+    let rows: Vec<Answer> = Statement::new(
+        "SELECT caller, key, key_encryption_key_id, sealed FROM idempotency_keys \
+         WHERE (caller, key) > (?, ?) AND key_encryption_key_id <> ? ORDER BY caller, key LIMIT ?",
+    )
+    .bind(caller)
+    .bind(key)
+    .bind(key_encryption_key_id)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .load(connection)
+    .await?;
+    let secret = |answer: Answer| SealedSecret {
+        owner: SecretOwner::IdempotencyAnswer { caller: answer.caller, key: answer.key },
+        sealed: Sealed { key_encryption_key_id: answer.key_encryption_key_id, ciphertext: answer.sealed },
     };
     Ok(rows.into_iter().map(secret).collect())
 }

@@ -23,9 +23,9 @@ const FIRST_MONDAY: i64 = 4 * DAY;
 const WEEKS_AHEAD: i64 = 53;
 const DAYS_BACK: i64 = 30;
 /// The most certificates that are counted here because nobody has counted them yet, and the most that end within the present hour.
-const UNCOUNTED: i64 = 20_000;
+const UNCOUNTED: i64 = 10_000;
 /// The most changes of state that are counted here because nobody has counted them yet.
-const UNCOUNTED_CHANGES: i64 = 5000;
+const UNCOUNTED_CHANGES: i64 = 1000;
 
 /// What is told beside the sums, with kinds of its own: how many were counted here, and up to where.
 mod here {
@@ -124,8 +124,9 @@ fn select(moment: &Moment) -> Fragment {
     );
     // A change comes after the issue, and what it says of its moment is never later than that.
     let changed = format!(
-        "SELECT changed.id AS certificate_id, changed.state, changed.not_after, COALESCE(changed.revoked_at, changed.issued_at) AS at \
+        "SELECT changed.state, {} AS counted_state, changed.not_after, COALESCE(changed.revoked_at, changed.issued_at) AS at \
          FROM {} WHERE issuers.revocations > {COUNTED_CHANGES} LIMIT {UNCOUNTED_CHANGES}",
+        counts::counted_state("changed.id"),
         dialect::changed_behind_counted(COUNTED_CHANGES, UNCOUNTED_CHANGES)
     );
     let mut select = Fragment::new("WITH uncounted AS MATERIALIZED (")

@@ -12,7 +12,7 @@ use super::{Connection, dialect};
 use crate::error::Result;
 
 /// The most rows that a page looks at.
-pub(super) const WINDOW: i64 = 5000;
+pub(super) const WINDOW: i64 = 4000;
 /// How far the rows of a source are counted to compare it with others.
 const COMPARED: i64 = 2000;
 /// The most rows that are put in order for a page.

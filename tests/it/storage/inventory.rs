@@ -319,7 +319,7 @@ async fn a_walk_finds_the_few_among_many_behind_short_pages(fixture: Fixture) {
     oldest.not_after = at(3_000_000);
     let oldest = issue(&*storage, oldest).await;
     let newest = issue(&*storage, certificate(&["two.internal"])).await;
-    many(&fixture, 12_000).await;
+    many(&fixture, 10_000).await;
     let filter = CertificateFilter { subject: Some(".INTERNAL".to_owned()), ..CertificateFilter::default() };
     for sort in [SortKey::IssuedAt, SortKey::NotAfter] {
         for descending in [false, true] {
@@ -339,7 +339,7 @@ async fn a_walk_finds_the_few_among_many_behind_short_pages(fixture: Fixture) {
                 expected.reverse();
             }
             assert_eq!(found, expected, "{sort:?}, descending: {descending}");
-            assert_eq!(pages, 3, "of 5,000 rows each");
+            assert_eq!(pages, 3, "of 4,000 rows each");
         }
     }
 }

@@ -331,7 +331,9 @@ impl Catalog {
 
     /// The table that a step reads row by row; none when it is a part of the statement, or when rows are looked up.
     fn table_scanned(&self, sql: &str, detail: &str) -> Option<String> {
-        let words: Vec<&str> = detail.strip_prefix("SCAN ")?.split(' ').collect();
+        // An automatic index is made of all rows, each time.
+        let made = detail.strip_prefix("SEARCH ").filter(|_| detail.contains(" AUTOMATIC "));
+        let words: Vec<&str> = detail.strip_prefix("SCAN ").or(made)?.split(' ').collect();
         let name = words[0];
         if let Some(table) = self.tables.get(name) {
             return Some(table.clone());

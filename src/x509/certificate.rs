@@ -12,7 +12,7 @@ use super::decoding;
 use super::encoding;
 use super::extension::Extension;
 use super::key;
-use super::pem;
+use super::pem::{self, PemText};
 use super::usage::KeyUsages;
 use super::{
     DistinguishedName, ExtendedKeyUsage, NameConstraints, PublicKey, SerialNumber, SignatureAlgorithm, SubjectAltName,
@@ -53,22 +53,24 @@ impl CertificateTemplate<'_> {
         if self.extensions.is_empty() {
             return Err(Error::internal("a certificate without extensions cannot be of version 3"));
         }
+        // In one piece: most are of some 500 octets.
+        let mut out = Vec::with_capacity(1024);
         // [0] EXPLICIT INTEGER 2: version 3.
-        let version = encoding::constructed(encoding::context_constructed(0), &[&encoding::unsigned(2)]);
-        let serial = encoding::value(encoding::INTEGER, &self.serial.to_der_content());
-        let validity = encoding::sequence(&[&encoding::time(self.not_before), &encoding::time(self.not_after)]);
-        let extensions =
-            encoding::constructed(encoding::context_constructed(3), &[&Extension::list_to_der(self.extensions)]);
-        Ok(encoding::sequence(&[
-            &version,
-            &serial,
-            self.signature_algorithm.identifier_der(),
-            self.issuer.as_der(),
-            &validity,
-            self.subject.as_der(),
-            self.public_key.spki_der(),
-            &extensions,
-        ]))
+        encoding::append(&mut out, encoding::context_constructed(0), &[encoding::INTEGER, 1, 2]);
+        encoding::append(&mut out, encoding::INTEGER, &self.serial.to_der_content());
+        out.extend_from_slice(self.signature_algorithm.identifier_der());
+        out.extend_from_slice(self.issuer.as_der());
+        let validity = out.len();
+        encoding::append_time(&mut out, self.not_before);
+        encoding::append_time(&mut out, self.not_after);
+        encoding::wrap(&mut out, validity, encoding::SEQUENCE);
+        out.extend_from_slice(self.subject.as_der());
+        out.extend_from_slice(self.public_key.spki_der());
+        let extensions = out.len();
+        Extension::append_list(&mut out, self.extensions);
+        encoding::wrap(&mut out, extensions, encoding::context_constructed(3));
+        encoding::wrap(&mut out, 0, encoding::SEQUENCE);
+        Ok(out)
     }
 }
 
@@ -87,6 +89,9 @@ impl CertificateTemplate<'_> {
 pub fn assemble(to_be_signed: &[u8], algorithm: SignatureAlgorithm, signature: &[u8]) -> Vec<u8> {
     encoding::sequence(&[to_be_signed, algorithm.identifier_der(), &encoding::bit_string(signature)])
 }
+
+/// The label of a certificate in PEM (RFC 7468, section 5.1).
+const LABEL: &str = "CERTIFICATE";
 
 /// A parsed certificate: its DER and the parts that are asked for.
 #[derive(Clone, Debug)]
@@ -173,7 +178,15 @@ impl Certificate {
     /// Returns the PEM.
     #[must_use]
     pub fn to_pem(&self) -> String {
-        pem::encode("CERTIFICATE", &self.der)
+        pem::encode(LABEL, &self.der)
+    }
+
+    /// Returns the PEM as JSON has it.
+    ///
+    /// # Errors
+    /// Those of [`PemText::new`].
+    pub fn to_pem_text(&self) -> Result<PemText> {
+        PemText::new(LABEL, &self.der)
     }
 
     /// Returns the SHA-256 digest of the DER.

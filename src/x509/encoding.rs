@@ -80,10 +80,13 @@ pub(crate) fn append(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
 
 /// Puts a header in front of everything that was appended since `start`, in place.
 pub(crate) fn wrap(out: &mut Vec<u8>, start: usize, tag: u8) {
-    let start = start.min(out.len());
-    let mut octets = Vec::with_capacity(10);
-    header(&mut octets, tag, out.len().saturating_sub(start));
-    out.splice(start..start, octets);
+    let end = out.len();
+    let start = start.min(end);
+    header(out, tag, end - start);
+    // The header was appended; what it belongs to goes behind it.
+    if let Some(value) = out.get_mut(start..) {
+        value.rotate_left(end - start);
+    }
 }
 
 /// Returns one value.
@@ -148,14 +151,7 @@ pub(crate) fn bit_string(octets: &[u8]) -> Vec<u8> {
     constructed(BIT_STRING, &[&[0], octets])
 }
 
-/// Returns a `Time` as RFC 5280, section 4.1.2.5, wants it: `UTCTime` through 2049, `GeneralizedTime` from 2050.
-pub(crate) fn time(moment: Timestamp) -> Vec<u8> {
-    let mut out = Vec::with_capacity(17);
-    append_time(&mut out, moment);
-    out
-}
-
-/// Appends what [`time`] returns.
+/// Appends a `Time` as RFC 5280, section 4.1.2.5, wants it: `UTCTime` through 2049, `GeneralizedTime` from 2050.
 pub(crate) fn append_time(out: &mut Vec<u8>, moment: Timestamp) {
     let calendar = moment.to_date_time();
     if calendar.year() > 2049 {
@@ -238,6 +234,12 @@ mod tests {
         assert_eq!(unsigned(127), [2, 1, 127]);
         assert_eq!(unsigned(128), [2, 2, 0, 128]);
         assert_eq!(unsigned(u64::MAX).len(), 11);
+    }
+
+    fn time(moment: Timestamp) -> Vec<u8> {
+        let mut out = Vec::new();
+        append_time(&mut out, moment);
+        out
     }
 
     #[test]

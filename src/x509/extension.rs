@@ -149,21 +149,29 @@ impl Extension {
         Self { oid: oids::ISSUING_DISTRIBUTION_POINT, critical: true, value: encoding::sequence(&[&point]) }
     }
 
-    /// Encodes the extension.
-    pub(crate) fn to_der(&self) -> Vec<u8> {
-        let oid = encoding::object_identifier(&self.oid);
-        let value = encoding::value(encoding::OCTET_STRING, &self.value);
+    /// Appends the encoded extension.
+    fn append(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        encoding::append(out, encoding::OBJECT_IDENTIFIER, self.oid.as_bytes());
         if self.critical {
-            encoding::sequence(&[&oid, &encoding::boolean_true(), &value])
-        } else {
-            encoding::sequence(&[&oid, &value])
+            out.extend(encoding::boolean_true());
         }
+        encoding::append(out, encoding::OCTET_STRING, &self.value);
+        encoding::wrap(out, start, encoding::SEQUENCE);
+    }
+
+    /// Appends encoded `Extensions`.
+    pub(crate) fn append_list(out: &mut Vec<u8>, extensions: &[Self]) {
+        let start = out.len();
+        extensions.iter().for_each(|extension| extension.append(out));
+        encoding::wrap(out, start, encoding::SEQUENCE);
     }
 
     /// Encodes `Extensions`.
     pub(crate) fn list_to_der(extensions: &[Self]) -> Vec<u8> {
-        let encoded: Vec<Vec<u8>> = extensions.iter().map(Self::to_der).collect();
-        encoding::sequence(&[&encoded.concat()])
+        let mut out = Vec::new();
+        Self::append_list(&mut out, extensions);
+        out
     }
 
     /// Reads the DER of `Extensions`, without their values.

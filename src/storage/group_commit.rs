@@ -2,6 +2,7 @@
 //!
 //! This file holds the queue and its values; how a group is written is each backend's `writer.rs`.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -114,24 +115,79 @@ pub(super) struct Waiting {
     pub(super) write: Write,
     turn: Turn,
     answer: oneshot::Sender<Result<Recorded>>,
+    letter_box: LetterBox,
 }
 
 impl Waiting {
-    /// Pairs a write with its turn and the receiver of its answer.
+    /// Pairs a write with its turn and the receiver of its answer. Called where the answer is waited for.
     pub(super) fn new(write: Write) -> (Self, Turn, oneshot::Receiver<Result<Recorded>>) {
         let (answer, result) = oneshot::channel();
         let turn = Turn::default();
-        (Self { write, turn: turn.clone(), answer }, turn, result)
+        (Self { write, turn: turn.clone(), answer, letter_box: LetterBox::of_this_thread() }, turn, result)
     }
 
     /// Takes the write, which from then on is written; `false` when its caller has left and nothing must be.
     pub(super) fn begin(&self) -> bool {
         self.turn.take()
     }
+}
 
-    /// Answers the caller. One that has gone does not matter: what was committed stays committed.
-    pub(super) fn answer(self, outcome: Result<Recorded>) {
-        drop(self.answer.send(outcome));
+/// Answers callers with what became of their writes. One that has gone does not matter: what was committed stays committed.
+pub(super) fn answer(group: impl IntoIterator<Item = (Waiting, Result<Recorded>)>) {
+    let mut letters: Vec<(LetterBox, Vec<Letter>)> = Vec::new();
+    for (waiting, outcome) in group {
+        let letter = Letter { answer: waiting.answer, outcome };
+        match letters.iter_mut().find(|(letter_box, _)| letter_box.0.same_channel(&waiting.letter_box.0)) {
+            Some((_, letters)) => letters.push(letter),
+            None => letters.push((waiting.letter_box, vec![letter])),
+        }
+    }
+    for (letter_box, letters) in letters {
+        if let Err(mpsc::error::SendError(letters)) = letter_box.0.send(letters) {
+            // The thread has ended; whoever is left of its callers is elsewhere now.
+            letters.into_iter().for_each(Letter::open);
+        }
+    }
+}
+
+/// An answer on its way.
+#[derive(Debug)]
+struct Letter {
+    answer: oneshot::Sender<Result<Recorded>>,
+    outcome: Result<Recorded>,
+}
+
+impl Letter {
+    fn open(self) {
+        drop(self.answer.send(self.outcome));
+    }
+}
+
+/// Where the callers of one thread are answered. To wake a thread from another one costs a system call, for each answer; the answers of a group
+/// go there together, and a task there gives them out. It never holds more than there are callers who wait.
+#[derive(Clone, Debug)]
+struct LetterBox(mpsc::UnboundedSender<Vec<Letter>>);
+
+impl LetterBox {
+    /// Returns that of this thread; makes one when there is none, or when the runtime that emptied it has ended.
+    fn of_this_thread() -> Self {
+        thread_local! {
+            static MINE: RefCell<Option<LetterBox>> = const { RefCell::new(None) };
+        }
+        MINE.with_borrow_mut(|mine| match mine {
+            Some(open) if !open.0.is_closed() => open.clone(),
+            absent => absent.insert(Self::new()).clone(),
+        })
+    }
+
+    fn new() -> Self {
+        let (sender, mut letters) = mpsc::unbounded_channel::<Vec<Letter>>();
+        tokio::spawn(async move {
+            while let Some(letters) = letters.recv().await {
+                letters.into_iter().for_each(Letter::open);
+            }
+        });
+        Self(sender)
     }
 }
 
@@ -253,5 +309,56 @@ mod tests {
         });
         assert_eq!(ask(&queue).await.unwrap(), 7);
         worker.await.unwrap();
+    }
+
+    fn waiting() -> (Waiting, oneshot::Receiver<Result<Recorded>>) {
+        let event = AuditEvent {
+            occurred_at_ms: 1,
+            actor: "system".to_owned(),
+            action: "test".to_owned(),
+            outcome: crate::storage::AuditOutcome::Success,
+            object: String::new(),
+            remote_address: None,
+            request_id: None,
+            details: serde_json::json!({}),
+        };
+        let (waiting, _turn, result) = Waiting::new(Write::audit(event).unwrap());
+        (waiting, result)
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    /// As a writer does: from another thread.
+    fn commit(group: Vec<Waiting>) {
+        let committed = group.into_iter().map(|waiting| (waiting, Ok(Recorded::Committed)));
+        std::thread::scope(|scope| scope.spawn(|| answer(committed)).join().unwrap());
+    }
+
+    #[test]
+    fn a_group_is_answered_whichever_threads_and_runtimes_its_callers_are_in() {
+        // The second runtime of this thread must not wait for the letter box of the first.
+        for _ in 0..2 {
+            let elsewhere = std::thread::spawn(|| runtime().block_on(async { waiting() })).join().unwrap();
+            runtime().block_on(async move {
+                let (first, second) = (waiting(), waiting());
+                commit(vec![first.0, elsewhere.0, second.0]);
+                for result in [first.1, elsewhere.1, second.1] {
+                    let answer = tokio::time::timeout(Duration::from_secs(60), result).await.unwrap();
+                    assert!(matches!(answer, Ok(Ok(Recorded::Committed))), "{answer:?}");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_caller_that_has_gone_does_not_keep_others_from_their_answers() {
+        runtime().block_on(async {
+            let (gone, stays) = (waiting(), waiting());
+            drop(gone.1);
+            commit(vec![gone.0, stays.0]);
+            assert!(matches!(stays.1.await, Ok(Ok(Recorded::Committed))));
+        });
     }
 }

@@ -352,16 +352,16 @@ impl From<ChainRow> for ChainHead {
 #[derive(Debug, Insertable)]
 #[diesel(table_name = audit_events)]
 pub(super) struct NewAuditRow<'a> {
-    id: i64,
-    chain: i32,
-    sequence: i64,
-    occurred_at: i64,
-    actor: &'a str,
-    action: &'a str,
-    outcome: i16,
-    object: &'a str,
-    bytes: &'a [u8],
-    hash: Vec<u8>,
+    pub(super) id: i64,
+    pub(super) chain: i32,
+    pub(super) sequence: i64,
+    pub(super) occurred_at: i64,
+    pub(super) actor: &'a str,
+    pub(super) action: &'a str,
+    pub(super) outcome: i16,
+    pub(super) object: &'a str,
+    pub(super) bytes: &'a [u8],
+    pub(super) hash: Vec<u8>,
 }
 
 impl<'a> NewAuditRow<'a> {

@@ -10,7 +10,7 @@ use super::connect::Connector;
 use super::session::{Failure, Outcomes, Session, Undecided};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::failure;
-use crate::storage::group_commit::{BATCH_LIMIT, Waiting, copy_of, measure};
+use crate::storage::group_commit::{BATCH_LIMIT, Waiting, answer, copy_of, measure};
 
 /// From how many writes on a group is begun while another one is being committed.
 const WORTHWHILE: usize = 32;
@@ -150,18 +150,16 @@ impl Writer {
     /// Commits a group and answers each; a group that is refused is written one by one, so that a bad write fails alone.
     async fn commit(&mut self, group: Vec<Waiting>) {
         match self.decide(&group).await {
-            Ok(outcomes) => answer(group, outcomes),
+            Ok(outcomes) => answer(group.into_iter().zip(outcomes)),
             Err(error) if group.len() == 1 || error.kind() == ErrorKind::Unavailable => {
-                for waiting in group {
-                    waiting.answer(Err(copy_of(&error)));
-                }
+                answer(group.into_iter().map(|waiting| (waiting, Err(copy_of(&error)))));
             }
             Err(_) => {
                 for waiting in group {
                     let one = [waiting];
                     let outcome = self.decide(&one).await;
                     let outcomes = outcome.unwrap_or_else(|error| vec![Err(error)]);
-                    answer(one.into(), outcomes);
+                    answer(one.into_iter().zip(outcomes));
                 }
             }
         }
@@ -257,10 +255,4 @@ impl Writer {
 enum Attempt {
     Committed(Outcomes),
     Lost(Error, Option<Undecided>),
-}
-
-fn answer(group: Vec<Waiting>, outcomes: Outcomes) {
-    for (waiting, outcome) in group.into_iter().zip(outcomes) {
-        waiting.answer(outcome);
-    }
 }

@@ -24,7 +24,7 @@ const WAL_PAUSE: Duration = Duration::from_millis(10);
 /// ends the process instead of an error. Cache sizes are in KiB.
 const SETTINGS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
     PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864;";
-const WRITER_SETTINGS: &str = "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000;";
+const WRITER_SETTINGS: &str = "PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 4000;";
 const READER_SETTINGS: &str = "PRAGMA cache_size = -8192; PRAGMA query_only = ON;";
 
 /// Opens the connection that writes.

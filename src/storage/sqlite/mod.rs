@@ -30,6 +30,7 @@ mod dispatch;
 mod dispatch_acme;
 mod nonces;
 mod pool;
+mod prepared;
 #[allow(clippy::duplicate_mod, reason = "compiled once per backend, each with its own connection type")]
 #[path = "../queries/mod.rs"]
 mod queries;

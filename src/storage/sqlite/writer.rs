@@ -10,16 +10,15 @@ use diesel::{ExpressionMethods, OptionalExtension, QueryDsl, RunQueryDsl, Select
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 
+use super::prepared::{Prepared, StatementText, Value};
 use super::queries::statement::Statement;
 use super::{Connection, connection};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::audit_chain::ChainHead;
-use crate::storage::group_commit::{BATCH_LIMIT, Queue, Turn, Waiting, Write, copy_of, measure};
+use crate::storage::audit_chain::{ChainHead, EncodedEvent};
+use crate::storage::group_commit::{BATCH_LIMIT, Queue, Turn, Waiting, Write, answer, copy_of, measure};
 use crate::storage::rows::acme::order_status_code;
 use crate::storage::rows::{ChainRow, IdempotencyRow, NewAuditRow, NewCertificateRow};
-use crate::storage::schema::{
-    audit_chains, audit_events, blocked_keys, certificate_labels, certificate_names, certificates, idempotency_keys,
-};
+use crate::storage::schema::{audit_chains, blocked_keys, idempotency_keys};
 use crate::storage::{NewCertificate, OrderCompletion, Recorded, names, row_numbers};
 use crate::x509::Timestamp;
 
@@ -125,9 +124,7 @@ fn work(path: &Path, connection: Connection, mut jobs: mpsc::Receiver<Job>) {
         last = group.len();
         if !group.is_empty() {
             with_connection(path, &mut kept, group, commit_group, |group, error| {
-                for waiting in group {
-                    waiting.answer(Err(copy_of(error)));
-                }
+                answer(group.into_iter().map(|waiting| (waiting, Err(copy_of(error)))));
             });
         }
         for operation in operations {
@@ -172,15 +169,9 @@ fn with_connection<T>(
 fn commit_group(connection: &mut Connection, group: Vec<Waiting>) {
     let (group, outcome) = commit(connection, group);
     match outcome {
-        Ok(recorded) => {
-            for (waiting, recorded) in group.into_iter().zip(recorded) {
-                waiting.answer(Ok(recorded));
-            }
-        }
+        Ok(recorded) => answer(group.into_iter().zip(recorded.into_iter().map(Ok))),
         Err(error) if group.len() == 1 || error.kind() == ErrorKind::Unavailable => {
-            for waiting in group {
-                waiting.answer(Err(copy_of(&error)));
-            }
+            answer(group.into_iter().map(|waiting| (waiting, Err(copy_of(&error)))));
         }
         Err(_) => {
             for waiting in group {
@@ -266,30 +257,30 @@ fn write_one(connection: &mut SqliteConnection, write: &Write, shared: &mut Shar
         let id = row_numbers::certificate(issued_at, number, i64::from(shared.head.chain));
         insert_certificate(connection, id, &certificate.certificate)?;
     }
-    diesel::insert_into(audit_events::table)
-        .values(NewAuditRow::link(&write.audit, &mut shared.head))
-        .execute(connection)?;
+    insert_event(connection, &write.audit, &mut shared.head)?;
     Ok(Recorded::Committed)
 }
 
-/// Claims an idempotency key unless somebody has it at `now`. Diesel would have the statement prepared anew each time.
+/// Claims an idempotency key unless somebody has it at `now`.
 fn take_claim(connection: &mut SqliteConnection, claim: &IdempotencyRow, now: Timestamp) -> Result<bool> {
-    let taken = Statement::new(
-        "INSERT INTO idempotency_keys (caller, key, request_sha256, expires_at, serial, key_encryption_key_id, sealed) \
-         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (caller, key) DO UPDATE SET request_sha256 = excluded.request_sha256, \
-         expires_at = excluded.expires_at, serial = excluded.serial, key_encryption_key_id = excluded.key_encryption_key_id, \
-         sealed = excluded.sealed WHERE idempotency_keys.expires_at <= ?",
-    )
-    .bind(claim.caller.as_str())
-    .bind(claim.key.as_str())
-    .bind(claim.request_sha256.as_slice())
-    .bind(claim.expires_at)
-    .bind(claim.serial.clone())
-    .bind(claim.key_encryption_key_id.clone())
-    .bind(claim.sealed.clone())
-    .bind(now.unix())
-    .execute(connection)?;
-    Ok(taken == 1)
+    struct Claim;
+    impl StatementText for Claim {
+        const SQL: &'static str = "INSERT INTO idempotency_keys (caller, key, request_sha256, expires_at, serial, key_encryption_key_id, sealed) \
+             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (caller, key) DO UPDATE SET request_sha256 = excluded.request_sha256, \
+             expires_at = excluded.expires_at, serial = excluded.serial, key_encryption_key_id = excluded.key_encryption_key_id, \
+             sealed = excluded.sealed WHERE idempotency_keys.expires_at <= ?";
+    }
+    let values = [
+        Value::Text(&claim.caller),
+        Value::Text(&claim.key),
+        Value::Binary(&claim.request_sha256),
+        Value::BigInt(claim.expires_at),
+        Value::OptionalBinary(claim.serial.as_deref()),
+        Value::OptionalText(claim.key_encryption_key_id.as_deref()),
+        Value::OptionalBinary(claim.sealed.as_deref()),
+        Value::BigInt(now.unix()),
+    ];
+    Ok(Prepared::new(Claim, &values).execute(connection)? == 1)
 }
 
 /// Whether a key is on the block list. Nobody else writes meanwhile.
@@ -344,26 +335,73 @@ fn complete_order(
 }
 
 fn insert_certificate(connection: &mut SqliteConnection, id: i64, certificate: &NewCertificate) -> Result<()> {
-    diesel::insert_into(certificates::table)
-        .values(NewCertificateRow::new(id, certificate, certificate.issuer_id)?)
-        .execute(connection)?;
+    struct InsertCertificate;
+    impl StatementText for InsertCertificate {
+        const SQL: &'static str = "INSERT INTO certificates (id, serial, issuer_id, profile, profile_version, requester, source, subject, \
+             key_algorithm, spki_sha256, fingerprint_sha256, not_before, not_after, issued_at, labels, crl_shard, der) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    }
+    struct InsertName;
+    impl StatementText for InsertName {
+        const SQL: &'static str = "INSERT INTO certificate_names (certificate_id, type, search_key) VALUES (?, ?, ?)";
+    }
+    struct InsertLabel;
+    impl StatementText for InsertLabel {
+        const SQL: &'static str = "INSERT INTO certificate_labels (certificate_id, key, value) VALUES (?, ?, ?)";
+    }
+
+    let row = NewCertificateRow::new(id, certificate, certificate.issuer_id)?;
+    let values = [
+        Value::BigInt(row.id),
+        Value::Binary(row.serial),
+        Value::Integer(row.issuer_id),
+        Value::Text(row.profile),
+        Value::Integer(row.profile_version),
+        Value::Text(row.requester),
+        Value::SmallInt(row.source),
+        Value::Text(row.subject),
+        Value::Text(row.key_algorithm),
+        Value::Binary(row.spki_sha256),
+        Value::Binary(row.fingerprint_sha256),
+        Value::BigInt(row.not_before),
+        Value::BigInt(row.not_after),
+        Value::BigInt(row.issued_at),
+        Value::OptionalText(row.labels.as_deref()),
+        Value::Integer(row.crl_shard),
+        Value::Binary(row.der),
+    ];
+    Prepared::new(InsertCertificate, &values).execute(connection)?;
     for (name_type, search_key) in names::search_keys(&certificate.names) {
-        diesel::insert_into(certificate_names::table)
-            .values((
-                certificate_names::certificate_id.eq(id),
-                certificate_names::name_type.eq(name_type),
-                certificate_names::search_key.eq(search_key),
-            ))
-            .execute(connection)?;
+        let values = [Value::BigInt(id), Value::SmallInt(name_type), Value::Text(&search_key)];
+        Prepared::new(InsertName, &values).execute(connection)?;
     }
     for (key, value) in &certificate.labels {
-        diesel::insert_into(certificate_labels::table)
-            .values((
-                certificate_labels::certificate_id.eq(id),
-                certificate_labels::key.eq(key),
-                certificate_labels::value.eq(value),
-            ))
-            .execute(connection)?;
+        let values = [Value::BigInt(id), Value::Text(key), Value::Text(value)];
+        Prepared::new(InsertLabel, &values).execute(connection)?;
     }
+    Ok(())
+}
+
+/// Links an event to the end of the chain and writes it.
+fn insert_event(connection: &mut SqliteConnection, event: &EncodedEvent, head: &mut ChainHead) -> Result<()> {
+    struct InsertEvent;
+    impl StatementText for InsertEvent {
+        const SQL: &'static str = "INSERT INTO audit_events (id, chain, sequence, occurred_at, actor, action, outcome, object, bytes, hash) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    }
+    let row = NewAuditRow::link(event, head);
+    let values = [
+        Value::BigInt(row.id),
+        Value::Integer(row.chain),
+        Value::BigInt(row.sequence),
+        Value::BigInt(row.occurred_at),
+        Value::Text(row.actor),
+        Value::Text(row.action),
+        Value::SmallInt(row.outcome),
+        Value::Text(row.object),
+        Value::Binary(row.bytes),
+        Value::Binary(&row.hash),
+    ];
+    Prepared::new(InsertEvent, &values).execute(connection)?;
     Ok(())
 }

@@ -180,8 +180,8 @@ impl CertificateAuthority {
             idempotency: None,
             order: None,
         };
-        let issued = self.sign_and_record(purpose, approved, (LISTENER_PROFILE, 1), issuer, request).await?;
-        Ok(issued.certificate)
+        let issued = self.sign_and_record(purpose, approved, (LISTENER_PROFILE, 1), issuer, Box::new(request)).await?;
+        Ok(*issued.certificate)
     }
 }
 

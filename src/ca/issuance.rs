@@ -58,7 +58,7 @@ pub struct Idempotency {
 #[derive(Clone, Debug)]
 pub struct Issued {
     /// The record.
-    pub certificate: CertificateView,
+    pub certificate: Box<CertificateView>,
     /// Whether an earlier request with the same idempotency key did it.
     pub replayed: bool,
 }
@@ -99,7 +99,7 @@ impl CertificateAuthority {
         request: IssuanceRequest,
     ) -> Result<Issued> {
         let purpose = Purpose { caller: authorization.caller(), action: "certificate.issue", renews: None, acme: None };
-        self.issue_audited(purpose, request).await
+        self.issue_audited(purpose, Box::new(request)).await
     }
 
     /// Issues the certificate of an ACME order as [`Self::issue`] does, and writes down with it what is known of the order. A refusal is left to the
@@ -115,7 +115,7 @@ impl CertificateAuthority {
     ) -> Result<Issued> {
         let purpose =
             Purpose { caller: authorization.caller(), action: "certificate.issue", renews: None, acme: Some(order) };
-        self.issue_measured(purpose, request).await
+        self.issue_measured(purpose, Box::new(request)).await
     }
 
     /// Judges a request without issuing anything.
@@ -145,17 +145,18 @@ impl CertificateAuthority {
         Ok(CheckedIssuance { certificate, issuer: issuer.name.clone(), violations })
     }
 
-    /// Issues, and writes a refusal down.
-    pub(super) async fn issue_audited(&self, purpose: Purpose<'_>, request: IssuanceRequest) -> Result<Issued> {
+    /// Issues, and writes a refusal down. What is large, and what is rarely waited for, is in boxes from here on: each function on the way would
+    /// otherwise keep room for it in its future, which is made anew for each request.
+    pub(super) async fn issue_audited(&self, purpose: Purpose<'_>, request: Box<IssuanceRequest>) -> Result<Issued> {
         let object = format!("profile:{}", shown(&request.profile));
         match self.issue_measured(purpose, request).await {
             Ok(issued) => Ok(issued),
-            Err(error) => Err(self.record_refusal(purpose.caller, purpose.action, object, error).await),
+            Err(error) => Err(Box::pin(self.record_refusal(purpose.caller, purpose.action, object, error)).await),
         }
     }
 
     /// Issues and counts.
-    async fn issue_measured(&self, purpose: Purpose<'_>, request: IssuanceRequest) -> Result<Issued> {
+    async fn issue_measured(&self, purpose: Purpose<'_>, request: Box<IssuanceRequest>) -> Result<Issued> {
         let profile = shown(&request.profile);
         let started = Instant::now();
         match self.issue_for(purpose, request).await {
@@ -178,18 +179,18 @@ impl CertificateAuthority {
 
     /// Issues. What was answered before under the same idempotency key is found by the commit, and looked up beforehand only for a request that is
     /// refused: one that is the first of its key, as nearly all are, asks the database once.
-    async fn issue_for(&self, purpose: Purpose<'_>, request: IssuanceRequest) -> Result<Issued> {
+    async fn issue_for(&self, purpose: Purpose<'_>, request: Box<IssuanceRequest>) -> Result<Issued> {
         let idempotency = request.idempotency.clone();
         match self.issue_anew(purpose, request).await {
             // The database or the key is away, or there is too much to do: nothing more is asked of them.
             Err(error) if error.kind() != ErrorKind::Unavailable => {
-                self.replay(purpose.caller, idempotency.as_ref()).await?.ok_or(error)
+                Box::pin(self.replay(purpose.caller, idempotency.as_ref())).await?.ok_or(error)
             }
             finished => finished,
         }
     }
 
-    async fn issue_anew(&self, purpose: Purpose<'_>, request: IssuanceRequest) -> Result<Issued> {
+    async fn issue_anew(&self, purpose: Purpose<'_>, request: Box<IssuanceRequest>) -> Result<Issued> {
         let caller = purpose.caller;
         check_labels(&request.labels)?;
         let profile = self.usable_profile(caller, &request.profile)?;
@@ -197,7 +198,7 @@ impl CertificateAuthority {
         // The commit looks at the block list; here it is looked at only to name all violations at once.
         let approved = match self.evaluate_with(caller, &request, &profile, &issuer, false) {
             Ok(approved) => approved,
-            Err(_) => self.evaluate(caller, &request, &profile, &issuer).await?.map_err(Error::policy)?,
+            Err(_) => Box::pin(self.evaluate(caller, &request, &profile, &issuer)).await?.map_err(Error::policy)?,
         };
         let version = (profile.record.name.as_str(), profile.record.version);
         self.sign_and_record(purpose, approved, version, &issuer, request).await
@@ -210,9 +211,10 @@ impl CertificateAuthority {
         approved: ApprovedRequest,
         (profile, profile_version): (&str, i32),
         issuer: &Arc<Issuer>,
-        request: IssuanceRequest,
+        request: Box<IssuanceRequest>,
     ) -> Result<Issued> {
         let caller = purpose.caller;
+        let request = *request;
         let prepared = issuer.prepare(&approved, self.new_serial()?, &self.settings)?;
         let signed = issuer.sign(&approved, prepared).await?;
         let certificate = signed.certificate;
@@ -258,11 +260,11 @@ impl CertificateAuthority {
         ) {
             (Recorded::Committed, _) => {
                 metrics::counter!("chancery_certificates_issued_total", "profile" => profile.to_owned()).increment(1);
-                let certificate = self.view_with(record, certificate, Arc::clone(issuer));
+                let certificate = Box::new(self.view_with(record, certificate, Arc::clone(issuer)));
                 Ok(Issued { certificate, replayed: false })
             }
             // Another request with the same key was recorded first; what was signed here is dropped and never leaves.
-            (Recorded::Replayed(answer), Some(idempotency)) => self.replayed(&answer, &idempotency).await,
+            (Recorded::Replayed(answer), Some(idempotency)) => Box::pin(self.replayed(&answer, &idempotency)).await,
             (Recorded::Replayed(_), None) => Err(Error::internal("a request without idempotency key was replayed")),
             // Another request finalized the order first, or the account ended; what was signed here is dropped and never leaves.
             (Recorded::OrderTaken, _) => Err(Error::acme(
@@ -294,7 +296,7 @@ impl CertificateAuthority {
         let record = records.into_iter().find(|record| record.source != Source::Import).ok_or_else(|| {
             Error::internal(format!("the certificate `{serial}` of an idempotency key is not in the database"))
         })?;
-        Ok(Issued { certificate: self.view(record).await?, replayed: true })
+        Ok(Issued { certificate: Box::new(self.view(record).await?), replayed: true })
     }
 
     /// Finds a profile that the caller may use.
@@ -479,23 +481,22 @@ pub(super) fn recorded(row: &NewCertificate) -> CertificateRecord {
 }
 
 fn issuance_details(row: &NewCertificate, issuer: &str, purpose: Purpose<'_>) -> Value {
-    let mut details = json!({
-        "issuer": issuer,
-        "profile": row.profile,
-        "profile_version": row.profile_version,
-        "source": row.source,
-        "subject": row.subject,
-        "subject_alt_names": row.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "not_after": row.not_after,
-        "fingerprint_sha256": hex::encode(row.fingerprint_sha256),
-    });
-    if let Some(map) = details.as_object_mut() {
-        if let Some(renews) = purpose.renews {
-            map.insert("renews".to_owned(), json!(renews.to_string()));
-        }
-        if let Some(order) = purpose.acme {
-            map.insert("acme".to_owned(), order.clone());
-        }
+    // With room for all of it: what grows is made anew each time.
+    let mut details = serde_json::Map::with_capacity(10);
+    let mut put = |name: &str, value: Value| drop(details.insert(name.to_owned(), value));
+    put("issuer", issuer.into());
+    put("profile", row.profile.as_str().into());
+    put("profile_version", row.profile_version.into());
+    put("source", json!(row.source));
+    put("subject", row.subject.as_str().into());
+    put("subject_alt_names", row.names.iter().map(|name| Value::from(name.to_string())).collect());
+    put("not_after", json!(row.not_after));
+    put("fingerprint_sha256", hex::encode(row.fingerprint_sha256).into());
+    if let Some(renews) = purpose.renews {
+        put("renews", renews.to_string().into());
     }
-    details
+    if let Some(order) = purpose.acme {
+        put("acme", order.clone());
+    }
+    Value::Object(details)
 }

@@ -1,10 +1,14 @@
 //! Issuers: a CA certificate, its chain and its key; prepares to-be-signed bytes once and signs them once.
 
+mod constant;
 mod loading;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use constant::IssuerTexts;
+
+use self::constant::ConstantExtensions;
 use super::Settings;
 use super::crl::CrlPolicy;
 use super::settings::IssuerSettings;
@@ -53,6 +57,10 @@ pub struct Issuer {
     pub revoked: Option<String>,
     /// The record.
     pub record: IssuerRecord,
+    /// Its certificates as the API shows them.
+    pub texts: IssuerTexts,
+    /// What is the same in every certificate that it signs.
+    constant: ConstantExtensions,
     /// `None` when the key is kept in a file that is not there: an offline root.
     signer: Option<Arc<dyn Signer>>,
 }
@@ -244,10 +252,7 @@ impl Issuer {
     /// Returns the identifier that certificates and CRLs refer to the key by: the certificate's own (RFC 5280, section 4.2.1.1).
     #[must_use]
     pub fn key_identifier(&self) -> Vec<u8> {
-        self.certificate
-            .subject_key_identifier
-            .clone()
-            .unwrap_or_else(|| self.certificate.public_key.key_identifier().to_vec())
+        key_identifier(&self.certificate)
     }
 
     /// Builds and lints what will be signed for an approved request.
@@ -348,18 +353,6 @@ impl Issuer {
         }
     }
 
-    /// Returns the addresses at which OCSP is asked about its certificates (RFC 5280, section 4.2.2.1): one for all generations of the name,
-    /// unless its settings say otherwise.
-    pub(super) fn ocsp_urls(&self, settings: &Settings) -> Vec<String> {
-        self.settings.urls.ocsp.clone().unwrap_or_else(|| vec![ocsp_url(settings, &self.name)])
-    }
-
-    /// Returns the addresses at which its certificate is fetched (RFC 5280, section 4.2.2.1), unless its settings say otherwise.
-    fn ca_issuers_urls(&self, settings: &Settings) -> Vec<String> {
-        let urls = &self.settings.urls;
-        urls.ca_issuers.clone().unwrap_or_else(|| vec![certificate_url(settings, &self.path_name)])
-    }
-
     pub(super) fn signer(&self) -> Result<&Arc<dyn Signer>> {
         self.signer.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Unavailable, format!("the key of the issuer `{}` is not at hand", self.path_name))
@@ -394,11 +387,8 @@ impl Issuer {
             authority.and_then(|authority| authority.name_constraints.as_ref()).map(NameConstraints::to_extension),
         );
         extensions.push(Extension::subject_key_identifier(approved.public_key()));
-        extensions.push(Extension::authority_key_identifier(&self.key_identifier()));
-        let (ca_issuers, ocsp) = (self.ca_issuers_urls(settings), self.ocsp_urls(settings));
-        if !ca_issuers.is_empty() || !ocsp.is_empty() {
-            extensions.push(Extension::authority_information_access(&ca_issuers, &ocsp));
-        }
+        extensions.push(self.constant.authority_key_identifier.clone());
+        extensions.extend(self.constant.authority_information_access.clone());
         if !approved.names().is_empty() {
             extensions.push(Extension::subject_alt_name(approved.names(), approved.subject().is_empty()));
         }
@@ -458,6 +448,10 @@ pub(super) async fn sign_with(signer: &Arc<dyn Signer>, to_be_signed: Vec<u8>) -
         Ok(certificate::assemble(&to_be_signed, algorithm, &signature))
     })
     .await
+}
+
+fn key_identifier(certificate: &Certificate) -> Vec<u8> {
+    certificate.subject_key_identifier.clone().unwrap_or_else(|| certificate.public_key.key_identifier().to_vec())
 }
 
 /// Returns the address of an issuer's certificate (RFC 5280, section 4.2.2.1, `caIssuers`).

@@ -50,7 +50,7 @@ impl CertificateAuthority {
             self.renewal_of(old, request)
         };
         match prepared.await {
-            Ok(request) => self.issue_audited(purpose, request).await,
+            Ok(request) => self.issue_audited(purpose, Box::new(request)).await,
             Err(error) => {
                 Err(self.record_refusal(caller, purpose.action, format!("certificate:{serial}"), error).await)
             }

@@ -2,6 +2,8 @@
 //!
 //! `tracing-actix-web` is not used: it opens a span with a dozen fields per request, where one line at the end says the same.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpResponse, web};
 
@@ -201,9 +203,35 @@ fn record(response: &ServiceResponse<BoxBody>, id: &str, remote: Option<&str>, s
     } else {
         log!(info)
     }
-    metrics::counter!("chancery_http_requests_total", "method" => method, "route" => Arc::clone(&route), "status" => status.as_str().to_owned())
-        .increment(1);
-    metrics::histogram!("chancery_http_request_duration_seconds", "route" => route).record(elapsed.as_secs_f64());
+    Series::with(method, &route, status, |series| {
+        series.requests.increment(1);
+        series.duration.record(elapsed.as_secs_f64());
+    });
+}
+
+/// Route, method and status.
+type Labels = (Arc<str>, &'static str, u16);
+
+/// The metrics of the requests of one method, route and status. There are as many as the table of routes and the errors allow.
+struct Series {
+    requests: metrics::Counter,
+    duration: metrics::Histogram,
+}
+
+impl Series {
+    /// Lends the series, which each thread keeps: to find them by their names costs more than to count.
+    fn with(method: &'static str, route: &Arc<str>, status: StatusCode, work: impl FnOnce(&Self)) {
+        thread_local! {
+            static KNOWN: RefCell<BTreeMap<Labels, Series>> = const { RefCell::new(BTreeMap::new()) };
+        }
+        KNOWN.with_borrow_mut(|known| {
+            let key = (Arc::clone(route), method, status.as_u16());
+            work(known.entry(key).or_insert_with(|| Self {
+                requests: metrics::counter!("chancery_http_requests_total", "method" => method, "route" => Arc::clone(route), "status" => status.as_str().to_owned()),
+                duration: metrics::histogram!("chancery_http_request_duration_seconds", "route" => Arc::clone(route)),
+            }));
+        });
+    }
 }
 
 /// Whether relying parties fetch it: by the thousand in a second, without a credential, each the same as the others. They are counted, and
@@ -230,7 +258,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
     use actix_web::App;
-    use actix_web::http::StatusCode;
     use actix_web::middleware::from_fn;
     use actix_web::test::{TestRequest, call_service, init_service, read_body};
     use serde_json::Value;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Issuer, Issuers, PendingIssuer};
+use super::constant::ConstantExtensions;
+use super::{Issuer, IssuerTexts, Issuers, PendingIssuer};
 use crate::auth::Authorized;
 use crate::auth::permission::ReadIssuers;
 use crate::ca::CertificateAuthority;
@@ -68,6 +69,7 @@ impl CertificateAuthority {
             let alternate_chains = chains.split_off(1.min(chains.len()));
             let chain = chains.pop().unwrap_or_default();
             let limits = IssuerLimits::of_chain(&certificate, chain.get(1..).unwrap_or_default()).reserving(&subjects);
+            let settings = IssuerSettings::from_stored(&record.settings)?;
             all.push(Arc::new(Issuer {
                 id: record.id,
                 name: record.base_name.clone(),
@@ -76,7 +78,14 @@ impl CertificateAuthority {
                 parent: parent.map(|parent| parent.name.clone()),
                 state: record.state,
                 is_default: record.is_default,
-                settings: IssuerSettings::from_stored(&record.settings)?,
+                texts: IssuerTexts::of(&chain, &certificate)?,
+                constant: ConstantExtensions::of(
+                    &certificate,
+                    &settings,
+                    &self.settings,
+                    (&record.base_name, &record.name),
+                ),
+                settings,
                 certificate,
                 chain,
                 limits,

@@ -115,7 +115,7 @@ impl CertificateAuthority {
         };
         if is_recorded {
             let certificate = self.view_with(record, certificate, Arc::clone(issuer));
-            return Ok(Issued { certificate, replayed: false });
+            return Ok(Issued { certificate: Box::new(certificate), replayed: false });
         }
         // What was signed here is dropped and never leaves: its key was blocked meanwhile, or another request was recorded first.
         self.refuse_blocked(&certificate.public_key.spki_sha256(), "certificate").await?;

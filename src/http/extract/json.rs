@@ -59,6 +59,15 @@ impl<T: RequestBody> FromRequest for JsonBody<T> {
 /// # Errors
 /// `Malformed`, naming the path and what is known there.
 pub fn parse<T: DeserializeOwned>(octets: &[u8]) -> Result<T> {
+    // To keep note of the path costs more than to read, and is needed by errors only.
+    let unique = serde_json::from_slice::<UniqueKeys>(octets);
+    match unique.and_then(|UniqueKeys| serde_json::from_slice(octets)) {
+        Ok(value) => Ok(value),
+        Err(_) => parse_with_path(octets),
+    }
+}
+
+fn parse_with_path<T: DeserializeOwned>(octets: &[u8]) -> Result<T> {
     let mut deserializer = serde_json::Deserializer::from_slice(octets);
     serde_path_to_error::deserialize::<_, UniqueKeys>(&mut deserializer).map_err(refusal)?;
     deserializer.end().map_err(|error| Error::malformed(format!("the body is not one JSON value: {error}")))?;

@@ -73,7 +73,7 @@ pub(crate) fn created(issued: &Issued, as_pem: Option<&'static str>) -> Result<H
     }
     Ok(match as_pem {
         Some(media_type) => response.content_type(media_type).body(Representation::FullChain.encode(view)?),
-        None => response.json(CertificateDocument::of(view, true)),
+        None => response.json(CertificateDocument::of(view, true)?),
     })
 }
 

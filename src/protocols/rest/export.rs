@@ -100,7 +100,7 @@ impl Export {
         self.done = next.is_none();
         self.after = next;
         match self.format {
-            ExportFormat::Csv => csv_lines(views.iter().map(row)),
+            ExportFormat::Csv => csv_lines(views.iter().map(row).collect::<Result<Vec<_>>>()?.into_iter()),
             ExportFormat::Ndjson => json_lines(&views),
         }
     }
@@ -109,7 +109,7 @@ impl Export {
 fn json_lines(views: &[CertificateView]) -> Result<Bytes> {
     let mut lines = Vec::new();
     for view in views {
-        serde_json::to_writer(&mut lines, &CertificateDocument::of(view, false))
+        serde_json::to_writer(&mut lines, &CertificateDocument::of(view, false)?)
             .map_err(|error| Error::internal("a certificate record cannot be encoded").with_source(error))?;
         lines.push(b'\n');
     }
@@ -133,15 +133,15 @@ fn inert(cell: &str) -> std::borrow::Cow<'_, str> {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}").into() } else { cell.into() }
 }
 
-fn row(view: &CertificateView) -> Vec<String> {
-    let document = CertificateDocument::of(view, false);
+fn row(view: &CertificateView) -> Result<Vec<String>> {
+    let document = CertificateDocument::of(view, false)?;
     let word = |value: serde_json::Result<serde_json::Value>| {
         value.ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
     };
     let names: Vec<String> = view.certificate.names.iter().map(ToString::to_string).collect();
     let labels: Vec<String> = document.labels.iter().map(|(key, value)| format!("{key}:{value}")).collect();
     let revocation = document.revocation;
-    vec![
+    Ok(vec![
         document.serial,
         word(serde_json::to_value(document.status)),
         document.issuer,
@@ -161,7 +161,7 @@ fn row(view: &CertificateView) -> Vec<String> {
         revocation.as_ref().map(|revocation| revocation.reason.as_str().to_owned()).unwrap_or_default(),
         revocation.as_ref().map(|revocation| revocation.revoked_at.to_string()).unwrap_or_default(),
         revocation.and_then(|revocation| revocation.invalidity_date).map(|date| date.to_string()).unwrap_or_default(),
-    ]
+    ])
 }
 
 #[cfg(test)]

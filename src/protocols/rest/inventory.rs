@@ -47,7 +47,7 @@ pub async fn list(
         return export::answer(state.ca.clone(), authorization.0, filter, list, format).await;
     }
     let page = state.ca.certificates(&authorization, filter, list.page()?).await?;
-    let items = page.items.iter().map(|view| CertificateDocument::of(view, list.chain)).collect();
+    let items = page.items.iter().map(|view| CertificateDocument::of(view, list.chain)).collect::<Result<_>>()?;
     Ok(HttpResponse::Ok().json(Page { items, next_cursor: list.next_cursor(page.next) }))
 }
 
@@ -98,7 +98,7 @@ pub async fn read(
     response.insert_header(("Vary", "Accept"));
     Ok(match representation {
         Some(representation) => response.content_type(representation.media_type()).body(representation.encode(&view)?),
-        None => response.json(CertificateDocument::of(&view, true)),
+        None => response.json(CertificateDocument::of(&view, true)?),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The certificate record as clients see it, and the representations of a certificate beside it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use crate::ca::CertificateView;
 use crate::error::Result;
 use crate::storage::{CertificateStatus, RevocationRecord, Source};
 use crate::x509::crl::RevocationReason;
+use crate::x509::pem::PemText;
 use crate::x509::{Certificate, NameType, SubjectAltName, Timestamp, pkcs7, text};
 
 /// A certificate with everything that is recorded of it.
@@ -57,13 +59,16 @@ pub struct CertificateDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revocation: Option<RevocationDocument>,
     /// The certificate, PEM.
-    pub certificate: String,
+    #[schema(value_type = String)]
+    pub certificate: PemText,
     /// The CA certificates above it, PEM, nearest first, without the root; in lists only with `chain=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub chain: Option<Vec<String>>,
+    #[schema(value_type = Option<Vec<String>>)]
+    pub chain: Option<Arc<[PemText]>>,
     /// The root, PEM; in lists only with `chain=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub root: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub root: Option<PemText>,
 }
 
 /// A subject alternative name.
@@ -117,10 +122,12 @@ impl From<RevocationRecord> for RevocationDocument {
 
 impl CertificateDocument {
     /// Describes a certificate, with the chain above it if asked for.
-    #[must_use]
-    pub fn of(view: &CertificateView, with_chain: bool) -> Self {
+    ///
+    /// # Errors
+    /// `Internal` when it cannot be written as PEM.
+    pub fn of(view: &CertificateView, with_chain: bool) -> Result<Self> {
         let record = &view.record;
-        Self {
+        Ok(Self {
             serial: record.serial.to_string(),
             status: view.status,
             issuer: view.issuer.name.clone(),
@@ -137,10 +144,10 @@ impl CertificateDocument {
             source: record.source,
             labels: record.labels.clone(),
             revocation: record.revocation.map(RevocationDocument::from),
-            certificate: view.certificate.to_pem(),
-            chain: with_chain.then(|| view.issuer.chain_without_root().iter().map(Certificate::to_pem).collect()),
-            root: with_chain.then(|| view.issuer.root().to_pem()),
-        }
+            certificate: view.certificate.to_pem_text()?,
+            chain: with_chain.then(|| Arc::clone(&view.issuer.texts.chain_without_root)),
+            root: with_chain.then(|| view.issuer.texts.root.clone()),
+        })
     }
 }
 

@@ -63,7 +63,7 @@ pub async fn revoke(
     let view = state.ca.revoke(&authorization, &choice.0.of(&path)?, request).await?;
     // It may be a client certificate that is believed right now.
     state.authenticator.forget_all();
-    Ok(HttpResponse::Ok().json(CertificateDocument::of(&view, true)))
+    Ok(HttpResponse::Ok().json(CertificateDocument::of(&view, true)?))
 }
 
 /// Releases a certificate from hold.
@@ -81,7 +81,7 @@ pub async fn release(
     choice: Parameters<IssuerChoice>,
 ) -> Result<HttpResponse> {
     let view = state.ca.release(&authorization, &choice.0.of(&path)?).await?;
-    Ok(HttpResponse::Ok().json(CertificateDocument::of(&view, true)))
+    Ok(HttpResponse::Ok().json(CertificateDocument::of(&view, true)?))
 }
 
 /// Which certificates to revoke, and why.

@@ -10,7 +10,8 @@ use crate::machine::{self, Usage};
 use crate::options::Options;
 use crate::report::Report;
 use crate::requests::KeyType;
-use crate::support::client::Client;
+use crate::support::client::{Client, RUNTIME};
+use crate::support::postgres;
 use crate::support::service::{Database, Service};
 
 /// Connections of the loaded service.
@@ -23,6 +24,9 @@ pub(crate) fn run(options: &Options, database: Database, report: &mut Report) {
     for tls in [true, false] {
         let settings: &[(&str, &str)] = if tls { &[] } else { &[("CHANCERY__SERVER__TLS", "off")] };
         let service = Service::start_with(database, settings);
+        if database == Database::Postgres {
+            RUNTIME.block_on(run_in());
+        }
         let subject = Subject::new(&service, database);
         let transport = if tls { "TLS" } else { "no TLS" };
         for key_type in KeyType::ALL {
@@ -49,6 +53,20 @@ pub(crate) fn run(options: &Options, database: Database, report: &mut Report) {
         let (outcome, usage) = subject.load(1, &requests);
         report.add(format!("P-256, {transport}, 1 connection"), &figures(&outcome, &usage, floor));
     }
+}
+
+/// Brings a new PostgreSQL to where one that has run for a while is: it writes its log into files that it has, where a new one fills each with
+/// zeros first.
+async fn run_in() {
+    /// 512 MB of log: more than is written until the next checkpoint frees what was used.
+    const FILES: usize = 32;
+    let url = postgres::shared().url("postgres");
+    postgres::execute(&url, "ALTER SYSTEM SET min_wal_size = '1GB'").await;
+    postgres::execute(&url, "SELECT pg_reload_conf()").await;
+    for _file in 0..FILES {
+        postgres::execute(&url, "SELECT pg_logical_emit_message(false, 'bench', 'x'); SELECT pg_switch_wal()").await;
+    }
+    postgres::execute(&url, "CHECKPOINT").await;
 }
 
 /// The service that is measured.

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(4);
 /// How long a group grows while there is a load.
 const MOMENT: Duration = Duration::from_millis(1);
 /// How many writes in the last group mean that there is one.
-const LOAD: usize = 16;
+const LOAD: usize = 8;
 /// How long after a failed connection callers are refused at once instead of waiting for another.
 const PAUSE: Duration = Duration::from_millis(500);
 

@@ -23,9 +23,9 @@ use crate::storage::{NewCertificate, OrderCompletion, Recorded, names, row_numbe
 use crate::x509::Timestamp;
 
 /// How long a group grows while there is a load.
-const MOMENT: Duration = Duration::from_micros(500);
+const MOMENT: Duration = Duration::from_millis(1);
 /// How many writes in the last group mean that there is one.
-const LOAD: usize = 16;
+const LOAD: usize = 8;
 
 /// An operation with a transaction of its own, which answers its caller itself.
 type Operation = Box<dyn FnOnce(Result<&mut Connection>) + Send>;

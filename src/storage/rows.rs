@@ -64,6 +64,7 @@ fn sealed(key_id: Option<String>, ciphertext: Option<Vec<u8>>) -> Option<Sealed>
 /// A certificate to be inserted.
 #[derive(Debug, Insertable)]
 #[diesel(table_name = certificates, treat_none_as_default_value = false)]
+#[cfg_attr(feature = "postgres", derive(postgres_types::ToSql), postgres(name = "new_certificate"))]
 pub(super) struct NewCertificateRow<'a> {
     pub(super) id: i64,
     pub(super) serial: &'a [u8],
@@ -351,6 +352,7 @@ impl From<ChainRow> for ChainHead {
 /// An audit event to be inserted.
 #[derive(Debug, Insertable)]
 #[diesel(table_name = audit_events)]
+#[cfg_attr(feature = "postgres", derive(postgres_types::ToSql), postgres(name = "new_audit_event"))]
 pub(super) struct NewAuditRow<'a> {
     pub(super) id: i64,
     pub(super) chain: i32,

@@ -21,7 +21,6 @@ use super::{DatabaseOptions, PoolStatus, Recorded, WaitingCaller, failure};
 use crate::error::{Error, ErrorKind, Result};
 
 mod acme;
-mod columns;
 mod connect;
 mod dialect;
 #[allow(clippy::duplicate_mod, reason = "compiled once per backend, each with its own connection type")]
@@ -31,6 +30,7 @@ mod dispatch;
 #[path = "../dispatch_acme.rs"]
 mod dispatch_acme;
 mod migration;
+mod parameters;
 #[allow(clippy::duplicate_mod, reason = "compiled once per backend, each with its own connection type")]
 #[path = "../queries/mod.rs"]
 mod queries;

@@ -9,7 +9,7 @@ use futures_util::future::{try_join, try_join3, try_join4, try_join5};
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Row, Statement};
 
-use super::columns::{CertificateColumns, ClaimColumns, EventColumns, OrderColumns, Parameters};
+use super::parameters::{CertificateRows, ClaimRows, EventRows, OrderColumns, Parameters};
 use super::{BLOCK_LIST_LOCK, some_chain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Recorded;
@@ -61,10 +61,10 @@ const BLOCKED: &str = "SELECT spki_sha256 FROM blocked_keys WHERE spki_sha256 = 
 const TAKE_CHAIN: &str = "SELECT id, sequence, hash FROM audit_chains ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED";
 const WAIT_FOR_CHAIN: &str = "SELECT id, sequence, hash FROM audit_chains WHERE id = $1 FOR UPDATE";
 const CLAIM: &str = "INSERT INTO idempotency_keys (caller, key, request_sha256, expires_at, serial) \
-    SELECT * FROM UNNEST($1::text[], $2::text[], $3::bytea[], $4::bigint[], $5::bytea[]) \
+    SELECT caller, key, request_sha256, expires_at, serial FROM UNNEST($1::new_idempotency_key[]) \
     ON CONFLICT (caller, key) DO UPDATE SET request_sha256 = excluded.request_sha256, expires_at = excluded.expires_at, \
     serial = excluded.serial, key_encryption_key_id = NULL, sealed = NULL \
-    WHERE idempotency_keys.expires_at <= $6 RETURNING caller, key";
+    WHERE idempotency_keys.expires_at <= $2 RETURNING caller, key";
 /// Rows are locked in the order of their numbers, and looked at again when somebody else had them locked. Conditions are written so that each
 /// is found by the number of its row, whatever the planner believes about the tables: a plan made while they were empty would otherwise read all
 /// proofs of all accounts, until PostgreSQL gathers statistics. An order without authorizations is not proven: of nothing `BOOL_AND` makes null.
@@ -88,15 +88,16 @@ const HOLDERS: &str = "SELECT caller, key, request_sha256, expires_at, serial, k
 /// With names and labels in the same statement: each message costs, and most of what is in them is small.
 const CERTIFICATES: &str = "WITH recorded AS (INSERT INTO certificates (id, serial, issuer_id, profile, profile_version, requester, source, \
     subject, key_algorithm, spki_sha256, fingerprint_sha256, not_before, not_after, issued_at, labels, crl_shard, der) \
-    SELECT * FROM UNNEST($1::bigint[], $2::bytea[], $3::int[], $4::text[], $5::int[], $6::text[], $7::smallint[], \
-    $8::text[], $9::text[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::int[], $17::bytea[])), \
+    SELECT id, serial, issuer_id, profile, profile_version, requester, source, subject, key_algorithm, spki_sha256, fingerprint_sha256, \
+    not_before, not_after, issued_at, labels, crl_shard, der FROM UNNEST($1::new_certificate[])), \
     named AS (INSERT INTO certificate_names (certificate_id, type, search_key) \
-    SELECT * FROM UNNEST($18::bigint[], $19::smallint[], $20::text[])) \
-    INSERT INTO certificate_labels (certificate_id, key, value) SELECT * FROM UNNEST($21::bigint[], $22::text[], $23::text[])";
+    SELECT certificate_id, type, search_key FROM UNNEST($2::new_certificate_name[])) \
+    INSERT INTO certificate_labels (certificate_id, key, value) \
+    SELECT certificate_id, key, value FROM UNNEST($3::new_certificate_label[])";
 /// Moves the head of the chain too.
-const EVENTS: &str = "WITH moved AS (UPDATE audit_chains SET sequence = $11, hash = $12 WHERE id = $1) INSERT INTO audit_events (chain, id, sequence, occurred_at, actor, action, outcome, object, bytes, hash) \
-    SELECT $1::int, * FROM UNNEST($2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::smallint[], $8::text[], \
-    $9::bytea[], $10::bytea[])";
+const EVENTS: &str = "WITH moved AS (UPDATE audit_chains SET sequence = $3, hash = $4 WHERE id = $2) \
+    INSERT INTO audit_events (id, chain, sequence, occurred_at, actor, action, outcome, object, bytes, hash) \
+    SELECT id, chain, sequence, occurred_at, actor, action, outcome, object, bytes, hash FROM UNNEST($1::new_audit_event[])";
 const FIND_LINK: &str = "SELECT hash FROM audit_events WHERE chain = $1 AND sequence = $2";
 
 impl Drop for Session {
@@ -212,8 +213,8 @@ impl Session {
         };
         let holders = if decisions.lost() { self.find_holders(&claims).await? } else { BTreeMap::new() };
 
-        let mut certificates = CertificateColumns::default();
-        let mut events = EventColumns::new(head);
+        let mut certificates = CertificateRows::default();
+        let mut events = EventRows::new(head);
         for waiting in decisions.written(group) {
             if let Some(CertificateWrite { certificate, .. }) = &waiting.write.certificate {
                 // Its event is the next of the chain, which nobody else has.
@@ -251,8 +252,9 @@ impl Session {
         }
     }
 
-    async fn find_holders(&self, claims: &ClaimColumns<'_>) -> Database<BTreeMap<(String, String), IdempotencyRow>> {
-        let rows = self.client.query(&self.holders, &claims.key_parameters()).await?;
+    async fn find_holders(&self, claims: &ClaimRows<'_>) -> Database<BTreeMap<(String, String), IdempotencyRow>> {
+        let (callers, keys) = claims.keys();
+        let rows = self.client.query(&self.holders, &[&callers, &keys]).await?;
         rows.iter()
             .map(|row| {
                 let holder = IdempotencyRow {
@@ -291,7 +293,7 @@ fn keys<'a>(group: &'a [Waiting], refused: &BTreeSet<usize>) -> impl Iterator<It
 /// Collects the first claim of each key, in the order of the keys, so that two writers lock them in the same order.
 ///
 /// The group is claimed at its earliest moment: a key that expires within the group is still held.
-fn distinct_claims<'a>(group: &'a [Waiting], refused: &BTreeSet<usize>) -> ClaimColumns<'a> {
+fn distinct_claims<'a>(group: &'a [Waiting], refused: &BTreeSet<usize>) -> ClaimRows<'a> {
     let mut first: BTreeMap<(&str, &str), &IdempotencyRow> = BTreeMap::new();
     let mut now = i64::MAX;
     let admitted = group.iter().enumerate().filter(|(member, _waiting)| !refused.contains(member));
@@ -299,7 +301,7 @@ fn distinct_claims<'a>(group: &'a [Waiting], refused: &BTreeSet<usize>) -> Claim
         now = now.min(moment.unix());
         first.entry((&row.caller, &row.key)).or_insert(row);
     }
-    let mut claims = ClaimColumns::default();
+    let mut claims = ClaimRows::default();
     claims.now = now;
     first.into_values().for_each(|row| claims.push(row));
     claims

@@ -10,6 +10,8 @@ use crate::support::postgres::Server;
 use crate::support::service::{Database, Service};
 use crate::support::statements;
 
+/// How many writers the service has.
+const WRITERS: usize = 4;
 /// Orders that are counted.
 const ORDERS: usize = 8;
 /// The most statements of an order, without those that begin and end transactions.
@@ -57,15 +59,16 @@ fn an_order_stays_within_its_budget_of_statements_and_commits() {
         let finalized = client.finalization(&order, &Csr::new().ip(&[127, 0, 0, 1]).der()).expect(200).json();
         client.fetch(finalized["certificate"].as_str().unwrap()).expect(200);
     };
-    let clients: Vec<AcmeClient> = (0..=ORDERS)
+    let clients: Vec<AcmeClient> = (0..ORDERS + WRITERS)
         .map(|_| {
             let mut client = AcmeClient::new(&service);
             client.register_with(&json!({"termsOfServiceAgreed": true}));
             client
         })
         .collect();
-    // The first one prepares statements and connections.
-    order(&clients[0]);
+    // The first ones prepare statements and connections: the writers take turns, and each connects when its first turn comes.
+    let (first, measured) = clients.split_at(WRITERS);
+    first.iter().for_each(order);
 
     runtime.block_on(server.log_statements());
     std::thread::sleep(std::time::Duration::from_secs(4));
@@ -73,9 +76,7 @@ fn an_order_stays_within_its_budget_of_statements_and_commits() {
     let idle: BTreeSet<String> =
         statements::read(&quiet).into_iter().filter(|one| !one.is_frame()).map(|one| one.text).collect();
     assert!(!idle.is_empty(), "the log holds what the jobs ask for");
-    for client in &clients[1..] {
-        order(client);
-    }
+    measured.iter().for_each(order);
     let log = server.log();
     let logged = statements::read(&log[quiet.len()..]);
     let (counted, commits) = statements::count(&logged, &idle);

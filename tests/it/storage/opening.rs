@@ -44,7 +44,8 @@ async fn a_second_migration_has_nothing_to_do(fixture: Fixture) {
             "2026-11-21-000002_issuers_and_revocation",
             "2026-11-21-000003_acme",
             "2026-11-21-000004_rows_by_time",
-            "2026-11-21-000005_counts_in_sums"
+            "2026-11-21-000005_counts_in_sums",
+            "2026-11-21-000006_rows_as_parameters"
         ]
     );
     assert_eq!(migrate(&fixture.options()).await.unwrap(), Vec::<String>::new());

@@ -75,6 +75,7 @@ async fn issuers_revocations_and_crls_of_the_first_schema_are_kept(fixture: Fixt
             "2026-11-21-000003_acme",
             "2026-11-21-000004_rows_by_time",
             "2026-11-21-000005_counts_in_sums",
+            "2026-11-21-000006_rows_as_parameters",
         ]
     );
     let storage = fixture.open().await;

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use num_bigint::BigUint;
+use num_integer::Integer;
 use x509_parser::asn1_rs::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
@@ -149,10 +150,6 @@ fn modulus(key: &PublicKey) -> Vec<KeyWeakness> {
     found
 }
 
-fn is_zero(number: &BigUint) -> bool {
-    number.bits() == 0
-}
-
 fn small_primes(bound: u32) -> Vec<u32> {
     let mut primes: Vec<u32> = Vec::new();
     for candidate in 2..bound {
@@ -174,12 +171,7 @@ fn has_small_factor(modulus: &BigUint) -> bool {
     if !modulus.bit(0) {
         return true;
     }
-    let (mut larger, mut smaller) = (modulus.clone(), product % modulus);
-    while !is_zero(&smaller) {
-        let remainder = &larger % &smaller;
-        larger = std::mem::replace(&mut smaller, remainder);
-    }
-    larger.bits() > 1
+    modulus.gcd(&(product % modulus)).bits() > 1
 }
 
 fn product(factors: &[u32]) -> BigUint {
@@ -195,30 +187,36 @@ fn product(factors: &[u32]) -> BigUint {
 
 /// Fermat's method: the modulus is a^2 - b^2 with a just above its square root when its primes are close.
 fn has_close_primes(modulus: &BigUint) -> bool {
-    let mut a = modulus.sqrt();
-    if &a * &a < *modulus {
-        a += 1_u32;
+    let mut first = modulus.sqrt();
+    if &first * &first < *modulus {
+        first += 1_u32;
     }
-    let mut b_squared = &a * &a - modulus;
-    for _round in 0..FERMAT_ROUNDS {
-        if is_square(&b_squared) {
+    let rest = |number: BigUint| u64::try_from(number % SIEVE).unwrap_or(0);
+    let mut a = rest(first.clone());
+    let mut b_squared = rest(&first * &first - modulus);
+    for round in 0..FERMAT_ROUNDS {
+        // The rests rule out nearly every round before a root is taken.
+        if may_be_square(b_squared) && is_square(&((&first + round) * (&first + round) - modulus)) {
             return true;
         }
         // (a + 1)^2 - a^2 = 2a + 1
-        b_squared += (&a << 1_u32) + 1_u32;
-        a += 1_u32;
+        b_squared = (b_squared + 2 * a + 1) % SIEVE;
+        a = (a + 1) % SIEVE;
     }
     false
 }
 
+/// Numbers by which the rests of squares are few; they have no common factors.
+const SIEVES: [u64; 8] = [64, 63, 65, 11, 17, 19, 23, 31];
+/// Their product.
+const SIEVE: u64 = 64 * 63 * 65 * 11 * 17 * 19 * 23 * 31;
+
+/// Whether the rest of a number by the product of the sieves is that of a square.
+fn may_be_square(rest: u64) -> bool {
+    SIEVES.iter().all(|sieve| (0..*sieve).any(|root| root * root % sieve == rest % sieve))
+}
+
 fn is_square(number: &BigUint) -> bool {
-    // Residues rule out nearly every number before a root is taken.
-    for small in [64_u32, 63, 65, 11, 17, 19, 23, 31] {
-        let residue = u32::try_from(number % small).unwrap_or(0);
-        if !(0..small).any(|root| root * root % small == residue) {
-            return false;
-        }
-    }
     let root = number.sqrt();
     &root * &root == *number
 }

@@ -101,7 +101,7 @@ fn check_criticality(extensions: &[Extension], findings: &mut Vec<String>) {
     ];
     for extension in extensions {
         if let Some((_, critical, section)) =
-            rules.iter().find(|(oid, critical, _)| *oid == extension.oid && *critical != extension.critical)
+            rules.iter().find(|(oid, critical, _)| *critical != extension.critical && *oid == extension.oid)
         {
             let name = oids::name(&extension.oid);
             let wanted = if *critical { "must be critical" } else { "must not be critical" };

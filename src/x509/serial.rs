@@ -85,7 +85,7 @@ impl SerialNumber {
 
 impl fmt::Display for SerialNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.as_bytes()))
+        data_encoding::HEXLOWER.encode_display(self.as_bytes()).fmt(f)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -135,11 +136,14 @@ impl CertificateDocument {
             profile_version: record.profile_version,
             subject: record.subject.clone(),
             subject_alt_names: view.certificate.names.iter().map(NameDocument::from).collect(),
-            key: KeyDocument { algorithm: record.key_algorithm.clone(), spki_sha256: hex::encode(record.spki_sha256) },
+            key: KeyDocument {
+                algorithm: record.key_algorithm.clone(),
+                spki_sha256: HEXLOWER.encode(&record.spki_sha256),
+            },
             not_before: record.not_before,
             not_after: record.not_after,
             issued_at: record.issued_at,
-            fingerprint_sha256: hex::encode(record.fingerprint_sha256),
+            fingerprint_sha256: HEXLOWER.encode(&record.fingerprint_sha256),
             requester: record.requester.clone(),
             source: record.source,
             labels: record.labels.clone(),

@@ -15,14 +15,14 @@ const MAXIMUM_VIOLATIONS: usize = 50;
 
 impl CertificateAuthority {
     /// Makes an event of this moment.
-    pub(crate) fn event(
+    pub(crate) fn event<D>(
         &self,
         caller: &Caller,
         action: &str,
         outcome: AuditOutcome,
         object: String,
-        details: Value,
-    ) -> AuditEvent {
+        details: D,
+    ) -> AuditEvent<D> {
         AuditEvent {
             occurred_at_ms: self.clock.unix_milliseconds(),
             actor: caller.principal.name.clone(),

@@ -2,11 +2,14 @@
 
 mod choice;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::issuer::Issuer;
 use super::labels::check_labels;
@@ -20,7 +23,7 @@ use crate::storage::{
     AuditOutcome, CertificateRecord, CertificateState, IdempotencyAnswer, IdempotencyClaim, IdempotencyResult,
     Issuance, NewCertificate, OrderCompletion, Recorded, Source,
 };
-use crate::x509::{Certificate, CertificateRequest, SerialNumber};
+use crate::x509::{Certificate, CertificateRequest, SerialNumber, Timestamp};
 
 /// How long an idempotency key is held.
 pub(super) const IDEMPOTENCY_KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -149,27 +152,28 @@ impl CertificateAuthority {
     /// Issues, and writes a refusal down. What is large, and what is rarely waited for, is in boxes from here on: each function on the way would
     /// otherwise keep room for it in its future, which is made anew for each request.
     pub(super) async fn issue_audited(&self, purpose: Purpose<'_>, request: Box<IssuanceRequest>) -> Result<Issued> {
-        let object = format!("profile:{}", shown(&request.profile));
+        let profile = request.profile.clone();
         match self.issue_measured(purpose, request).await {
             Ok(issued) => Ok(issued),
-            Err(error) => Err(Box::pin(self.record_refusal(purpose.caller, purpose.action, object, error)).await),
+            Err(error) => {
+                let object = format!("profile:{}", shown(&profile));
+                Err(Box::pin(self.record_refusal(purpose.caller, purpose.action, object, error)).await)
+            }
         }
     }
 
     /// Issues and counts.
     async fn issue_measured(&self, purpose: Purpose<'_>, request: Box<IssuanceRequest>) -> Result<Issued> {
-        let profile = shown(&request.profile);
+        let profile = request.profile.clone();
         let started = Instant::now();
         match self.issue_for(purpose, request).await {
             Ok(issued) => {
-                metrics::histogram!("chancery_issuance_duration_seconds", "profile" => profile)
-                    .record(started.elapsed());
+                Series::with(&profile, |series| series.duration.record(started.elapsed()));
                 Ok(issued)
             }
             Err(error) => {
                 // A name that is no profile's comes from outside and is no label.
-                let label =
-                    if self.active_profile(&profile).is_some() { profile.clone() } else { "unknown".to_owned() };
+                let label = if self.active_profile(&profile).is_some() { profile } else { "unknown".to_owned() };
                 let code = error.kind().entry().code;
                 metrics::counter!("chancery_certificates_refused_total", "profile" => label, "code" => code)
                     .increment(1);
@@ -244,8 +248,9 @@ impl CertificateAuthority {
             purpose.action,
             AuditOutcome::Success,
             format!("certificate:{}", row.serial),
-            issuance_details(&row, &issuer.name, purpose),
+            IssuanceDetails::new(&row, &issuer.name, purpose),
         );
+        let audit = audit.with_written_details()?;
         let idempotency = request.idempotency.as_ref().map(|idempotency| IdempotencyClaim {
             caller: caller.principal.name.clone(),
             key: idempotency.key.clone(),
@@ -260,7 +265,7 @@ impl CertificateAuthority {
             request.idempotency,
         ) {
             (Recorded::Committed, _) => {
-                metrics::counter!("chancery_certificates_issued_total", "profile" => profile.to_owned()).increment(1);
+                Series::with(profile, |series| series.issued.increment(1));
                 let certificate = Box::new(self.view_with(record, certificate, Arc::clone(issuer)));
                 Ok(Issued { certificate, replayed: false })
             }
@@ -388,23 +393,61 @@ pub(super) fn recorded(row: &NewCertificate) -> CertificateRecord {
     }
 }
 
-fn issuance_details(row: &NewCertificate, issuer: &str, purpose: Purpose<'_>) -> Value {
-    // With room for all of it: what grows is made anew each time.
-    let mut details = serde_json::Map::with_capacity(10);
-    let mut put = |name: &str, value: Value| drop(details.insert(name.to_owned(), value));
-    put("issuer", issuer.into());
-    put("profile", row.profile.as_str().into());
-    put("profile_version", row.profile_version.into());
-    put("source", json!(row.source));
-    put("subject", row.subject.as_str().into());
-    put("subject_alt_names", row.names.iter().map(|name| Value::from(name.to_string())).collect());
-    put("not_after", json!(row.not_after));
-    put("fingerprint_sha256", hex::encode(row.fingerprint_sha256).into());
-    if let Some(renews) = purpose.renews {
-        put("renews", renews.to_string().into());
+/// What is written down of a certificate. The order of the fields is that of the audit log.
+#[derive(Debug, Serialize)]
+struct IssuanceDetails<'a> {
+    issuer: &'a str,
+    profile: &'a str,
+    profile_version: i32,
+    source: Source,
+    subject: &'a str,
+    subject_alt_names: Vec<String>,
+    not_after: Timestamp,
+    fingerprint_sha256: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renews: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acme: Option<&'a Value>,
+}
+
+impl<'a> IssuanceDetails<'a> {
+    fn new(row: &'a NewCertificate, issuer: &'a str, purpose: Purpose<'a>) -> Self {
+        Self {
+            issuer,
+            profile: &row.profile,
+            profile_version: row.profile_version,
+            source: row.source,
+            subject: &row.subject,
+            subject_alt_names: row.names.iter().map(ToString::to_string).collect(),
+            not_after: row.not_after,
+            fingerprint_sha256: HEXLOWER.encode(&row.fingerprint_sha256),
+            renews: purpose.renews.map(ToString::to_string),
+            acme: purpose.acme,
+        }
     }
-    if let Some(order) = purpose.acme {
-        put("acme", order.clone());
+}
+
+/// The metrics of the certificates of a profile. There are as many as there were profiles.
+struct Series {
+    issued: metrics::Counter,
+    duration: metrics::Histogram,
+}
+
+impl Series {
+    /// Lends the series of a profile under which something was issued. Each thread keeps them: to find them by their names costs more than to
+    /// count.
+    fn with(profile: &str, work: impl FnOnce(&Self)) {
+        thread_local! {
+            static KNOWN: RefCell<BTreeMap<String, Series>> = const { RefCell::new(BTreeMap::new()) };
+        }
+        KNOWN.with_borrow_mut(|known| {
+            if let Some(series) = known.get(profile) {
+                return work(series);
+            }
+            work(known.entry(profile.to_owned()).or_insert_with(|| Self {
+                issued: metrics::counter!("chancery_certificates_issued_total", "profile" => profile.to_owned()),
+                duration: metrics::histogram!("chancery_issuance_duration_seconds", "profile" => profile.to_owned()),
+            }));
+        });
     }
-    Value::Object(details)
 }

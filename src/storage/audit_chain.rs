@@ -5,6 +5,7 @@
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{AuditEvent, AuditOutcome};
 use crate::error::{Error, Result};
@@ -12,19 +13,22 @@ use crate::error::{Error, Result};
 /// How many chains there are: writers on several connections do not wait for one another.
 pub(super) const CHAINS: i32 = 16;
 
+/// About how many octets the event of an issuance has.
+const USUAL_LENGTH: usize = 1024;
+
 const DOMAIN: &[u8] = b"chancery audit event v1\0";
 
 /// The event as stored. The order of the fields is the order in the bytes.
 #[derive(Serialize, Deserialize)]
-struct StoredForm {
+struct StoredForm<S, D> {
     time: i64,
-    actor: String,
-    action: String,
+    actor: S,
+    action: S,
     outcome: AuditOutcome,
-    object: String,
-    remote_address: Option<String>,
-    request_id: Option<String>,
-    details: serde_json::Value,
+    object: S,
+    remote_address: Option<S>,
+    request_id: Option<S>,
+    details: D,
 }
 
 /// The columns by which events are searched; they repeat what the bytes say.
@@ -61,33 +65,47 @@ impl ChainHead {
     }
 }
 
+impl<D: Serialize> AuditEvent<D> {
+    /// Writes the details as JSON text.
+    ///
+    /// # Errors
+    /// `Internal` when they cannot be written so.
+    pub fn with_written_details(self) -> Result<AuditEvent<Box<RawValue>>> {
+        let details = to_raw_value(&self.details)
+            .map_err(|error| Error::internal("the details of an audit event cannot be written").with_source(error))?;
+        let Self { occurred_at_ms, actor, action, outcome, object, remote_address, request_id, details: _ } = self;
+        Ok(AuditEvent { occurred_at_ms, actor, action, outcome, object, remote_address, request_id, details })
+    }
+}
+
 /// Encodes an event into the bytes that are linked and stored, and its search columns.
-pub(super) fn encode(event: AuditEvent) -> Result<EncodedEvent> {
-    let columns = SearchColumns {
-        occurred_at: event.occurred_at_ms,
-        actor: column_text(&event.actor),
-        action: column_text(&event.action),
-        outcome: outcome_code(event.outcome),
-        object: column_text(&event.object),
-    };
+pub(super) fn encode<D: Serialize>(event: AuditEvent<D>) -> Result<EncodedEvent> {
     let stored = StoredForm {
         time: event.occurred_at_ms,
-        actor: event.actor,
-        action: event.action,
+        actor: event.actor.as_str(),
+        action: &event.action,
         outcome: event.outcome,
-        object: event.object,
-        remote_address: event.remote_address,
-        request_id: event.request_id,
-        details: event.details,
+        object: &event.object,
+        remote_address: event.remote_address.as_deref(),
+        request_id: event.request_id.as_deref(),
+        details: &event.details,
     };
-    let bytes = serde_json::to_vec(&stored)
+    let mut bytes = Vec::with_capacity(USUAL_LENGTH);
+    serde_json::to_writer(&mut bytes, &stored)
         .map_err(|error| Error::internal("an audit event cannot be encoded").with_source(error))?;
+    let columns = SearchColumns {
+        occurred_at: event.occurred_at_ms,
+        actor: column_text(event.actor),
+        action: column_text(event.action),
+        outcome: outcome_code(event.outcome),
+        object: column_text(event.object),
+    };
     Ok(EncodedEvent { columns, bytes })
 }
 
 /// Decodes the stored bytes.
 pub(super) fn decode(bytes: &[u8]) -> Result<AuditEvent> {
-    let stored: StoredForm = serde_json::from_slice(bytes)
+    let stored: StoredForm<String, serde_json::Value> = serde_json::from_slice(bytes)
         .map_err(|error| Error::internal("a stored audit event cannot be decoded").with_source(error))?;
     Ok(AuditEvent {
         occurred_at_ms: stored.time,
@@ -110,8 +128,8 @@ pub(super) const fn outcome_code(outcome: AuditOutcome) -> i16 {
 }
 
 /// Returns text as a search column can hold it: PostgreSQL refuses NUL.
-pub(super) fn column_text(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+pub(super) fn column_text(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 /// Computes the link of an event.

@@ -51,7 +51,7 @@ impl Write {
             return Err(Error::internal("an order is completed once, and takes no idempotency key"));
         }
         let claim = idempotency
-            .map(|claim| IdempotencyRow::new(&claim, IdempotencyResult::Certificate(certificate.serial.clone())));
+            .map(|claim| IdempotencyRow::new(claim, IdempotencyResult::Certificate(certificate.serial.clone())));
         Ok(Self {
             audit: audit_chain::encode(audit)?,
             certificate: Some(CertificateWrite { certificate, claim, order }),

@@ -277,7 +277,7 @@ pub(super) struct IdempotencyRow {
 }
 
 impl IdempotencyRow {
-    pub(super) fn new(claim: &IdempotencyClaim, result: IdempotencyResult) -> Self {
+    pub(super) fn new(claim: IdempotencyClaim, result: IdempotencyResult) -> Self {
         let (serial, sealed) = match result {
             IdempotencyResult::Certificate(serial) => (Some(serial.as_bytes().to_vec()), None),
             IdempotencyResult::Sealed(sealed) => (None, Some(sealed)),
@@ -285,8 +285,8 @@ impl IdempotencyRow {
         let (key_encryption_key_id, sealed) =
             sealed.map_or((None, None), |sealed| (Some(sealed.key_encryption_key_id), Some(sealed.ciphertext)));
         Self {
-            caller: claim.caller.clone(),
-            key: claim.key.clone(),
+            caller: claim.caller,
+            key: claim.key,
             request_sha256: claim.request_sha256.to_vec(),
             expires_at: claim.expires_at.unix(),
             serial,

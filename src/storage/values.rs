@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::OrderCompletion;
 use crate::signer::sealing::Sealed;
@@ -141,7 +142,7 @@ pub enum AuditOutcome {
 
 /// An event for the audit log, before it is linked into a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditEvent {
+pub struct AuditEvent<D = serde_json::Value> {
     /// When, in Unix milliseconds.
     pub occurred_at_ms: i64,
     /// Who: the principal's name; `anonymous` before authentication; `system` for jobs.
@@ -157,7 +158,7 @@ pub struct AuditEvent {
     /// The request id, if the action came over the network.
     pub request_id: Option<String>,
     /// Whatever else is worth keeping; never a secret.
-    pub details: serde_json::Value,
+    pub details: D,
 }
 
 /// An event of the audit log as stored.
@@ -239,8 +240,8 @@ pub enum IdempotencyResult {
 pub struct Issuance {
     /// The certificate.
     pub certificate: NewCertificate,
-    /// The event.
-    pub audit: AuditEvent,
+    /// The event, its details as JSON text: a tree of them would be made only to be written.
+    pub audit: AuditEvent<Box<RawValue>>,
     /// The idempotency key, if the request had one.
     pub idempotency: Option<IdempotencyClaim>,
     /// The ACME order that it completes, if there is one.

@@ -109,7 +109,12 @@ impl CertificateAuthority {
                 added
             }
             None => {
-                let issuance = Issuance { certificate: entry, audit, idempotency: claim, order: None };
+                let issuance = Issuance {
+                    certificate: entry,
+                    audit: audit.with_written_details()?,
+                    idempotency: claim,
+                    order: None,
+                };
                 self.storage.record_issuance(issuance).await? == Recorded::Committed
             }
         };

@@ -11,7 +11,7 @@ use super::{JSON, PEM_CHAIN, PEM_FILE, State};
 use crate::auth::permission::IssueCertificates;
 use crate::ca::CheckedIssuance;
 use crate::ca::issuance::Issued;
-use crate::error::{Result, Violation};
+use crate::error::{Error, Result, Violation};
 use crate::http::accept;
 use crate::http::extract::{Auth, IdempotencyHeader};
 use crate::policy::ApprovedRequest;
@@ -60,6 +60,9 @@ pub(crate) fn wants_pem(request: &HttpRequest) -> Result<Option<&'static str>> {
     Ok(offered.get(place).copied().filter(|media_type| *media_type != JSON))
 }
 
+/// About how many octets a record has together with the chain: what grows is copied each time.
+const USUAL_LENGTH: usize = 4096;
+
 /// Answers a certificate that was issued.
 ///
 /// # Errors
@@ -73,7 +76,13 @@ pub(crate) fn created(issued: &Issued, as_pem: Option<&'static str>) -> Result<H
     }
     Ok(match as_pem {
         Some(media_type) => response.content_type(media_type).body(Representation::FullChain.encode(view)?),
-        None => response.json(CertificateDocument::of(view, true)?),
+        None => {
+            let document = CertificateDocument::of(view, true)?;
+            let mut body = Vec::with_capacity(USUAL_LENGTH);
+            serde_json::to_writer(&mut body, &document)
+                .map_err(|error| Error::internal("a certificate's record cannot be written").with_source(error))?;
+            response.content_type(JSON).body(body)
+        }
     })
 }
 

@@ -61,7 +61,7 @@ pub(in super::super) async fn list(
     };
     let mut clauses = Vec::new();
     if let Some(object) = filter.object {
-        clauses.push(equal(&OBJECT, "object", vec![audit_chain::column_text(&object)]));
+        clauses.push(equal(&OBJECT, "object", vec![audit_chain::column_text(object)]));
     }
     if let Some(action) = filter.action {
         clauses.push(with_action(connection, action).await?);
@@ -76,7 +76,7 @@ pub(in super::super) async fn list(
         });
     }
     if let Some(actor) = filter.actor {
-        clauses.push(equal(&ACTOR, "actor", vec![audit_chain::column_text(&actor)]));
+        clauses.push(equal(&ACTOR, "actor", vec![audit_chain::column_text(actor)]));
     }
     let walk = Walk::choose(connection, TABLE, clauses, range.behind(before, true), true).await?;
     let rows: Vec<AuditRow> = walk.page(AUDIT_COLUMNS, limit).load(connection).await?;

@@ -106,7 +106,7 @@ async fn claim(
     now: Timestamp,
 ) -> Result<bool> {
     let Some((claim, result)) = idempotency else { return Ok(true) };
-    let holder = idempotency_queries::claim(connection, &IdempotencyRow::new(&claim, result), now).await?;
+    let holder = idempotency_queries::claim(connection, &IdempotencyRow::new(claim, result), now).await?;
     Ok(holder.is_none())
 }
 

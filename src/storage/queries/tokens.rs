@@ -21,7 +21,7 @@ pub(in super::super) async fn create(
 ) -> Result<Recorded> {
     dialect::serialise_configuration(connection).await?;
     if let Some((claim, sealed)) = idempotency {
-        let row = IdempotencyRow::new(&claim, IdempotencyResult::Sealed(sealed));
+        let row = IdempotencyRow::new(claim, IdempotencyResult::Sealed(sealed));
         if let Some(holder) = idempotency::claim(connection, &row, token.created_at).await? {
             return Ok(Recorded::Replayed(holder.into_answer()?));
         }

@@ -139,7 +139,7 @@ pub(crate) fn event(action: &str, object: &str) -> AuditEvent {
 
 pub(crate) fn issuance(certificate: NewCertificate) -> Issuance {
     let audit = event("certificate.issue", &format!("certificate:{}", certificate.serial));
-    Issuance { certificate, audit, idempotency: None, order: None }
+    Issuance { certificate, audit: audit.with_written_details().unwrap(), idempotency: None, order: None }
 }
 
 pub(crate) fn claim(key: &str, expires: i64) -> IdempotencyClaim {

@@ -22,7 +22,7 @@ pub(in super::super::super) async fn create(
     event: AuditEvent,
 ) -> Result<Recorded> {
     if let Some((claim, sealed)) = idempotency {
-        let row = IdempotencyRow::new(&claim, IdempotencyResult::Sealed(sealed));
+        let row = IdempotencyRow::new(claim, IdempotencyResult::Sealed(sealed));
         if let Some(holder) = idempotency::claim(connection, &row, key.created_at).await? {
             return Ok(Recorded::Replayed(holder.into_answer()?));
         }

@@ -95,7 +95,12 @@ async fn import(storage: &dyn Storage, ca: &Certificate, leaf: &Certificate) {
         crl_shard: 0,
         der: leaf.as_der().to_vec(),
     };
-    let issuance = Issuance { certificate, audit: event("certificate.import"), idempotency: None, order: None };
+    let issuance = Issuance {
+        certificate,
+        audit: event("certificate.import").with_written_details().unwrap(),
+        idempotency: None,
+        order: None,
+    };
     assert_eq!(storage.record_issuance(issuance).await.unwrap(), Recorded::Committed);
 }
 

@@ -58,6 +58,9 @@ pub(super) struct Watch(Mutex<BTreeMap<i32, Watched>>);
 struct Watched {
     /// When what is published was last compared.
     listed_at: Option<Timestamp>,
+    /// The greatest number in that list. Numbers are published in their order, so nothing below it is missing here. Those that are served say less:
+    /// what this process published itself may be newer than something of another's that it has not read.
+    listed_to: i64,
     /// Why its CRLs cannot be published, as was logged.
     failure: Option<String>,
     /// When it is tried again after a failure, and how long that wait is.
@@ -264,16 +267,17 @@ impl CertificateAuthority {
     async fn load_newer(&self, issuer_id: i32, counters: &CrlCounters) -> Result<()> {
         let now = self.clock.now();
         let served = self.published_crls();
-        let newest = served.all_of(issuer_id).map(|crl| crl.number).max().unwrap_or_default();
-        let is_recent = {
+        let (listed_to, listed_at) = {
             let watched = self.crl_watch.lock();
-            let listed_at = watched.get(&issuer_id).and_then(|watched| watched.listed_at);
-            listed_at.is_some_and(|listed_at| listed_at <= now && now < listed_at + RELIST)
+            watched.get(&issuer_id).map_or((0, None), |watched| (watched.listed_to, watched.listed_at))
         };
-        if counters.crl_number <= newest && is_recent {
+        let is_recent = listed_at.is_some_and(|listed_at| listed_at <= now && now < listed_at + RELIST);
+        if counters.crl_number <= listed_to && is_recent {
             return Ok(());
         }
-        for published in self.storage.published_crls(issuer_id).await? {
+        let listed = self.storage.published_crls(issuer_id).await?;
+        let greatest = listed.iter().map(|published| published.number).max().unwrap_or_default();
+        for published in listed {
             let is_delta = published.base_number.is_some();
             let present = served.find(issuer_id, published.shard, is_delta);
             if present.is_none_or(|present| present.number < published.number)
@@ -282,7 +286,10 @@ impl CertificateAuthority {
                 self.serve(&[Arc::new(crl)]);
             }
         }
-        self.crl_watch.lock().entry(issuer_id).or_default().listed_at = Some(now);
+        let mut watched = self.crl_watch.lock();
+        let watched = watched.entry(issuer_id).or_default();
+        watched.listed_at = Some(now);
+        watched.listed_to = greatest;
         Ok(())
     }
 

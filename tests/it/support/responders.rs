@@ -5,6 +5,7 @@ pub(crate) mod certificate;
 pub(crate) mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -144,6 +145,20 @@ impl HttpResponder {
 impl Drop for HttpResponder {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Returns a port for listeners on several loopback addresses: below those that the system gives to connections, each of which would take a port on
+/// every address that it is bound to later.
+pub(crate) fn common_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(port < 30_000, "no port is free");
+        // On every address at once.
+        if std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+            return port;
+        }
     }
 }
 

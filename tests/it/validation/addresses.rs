@@ -8,7 +8,7 @@ use chancery::policy::acme::ChallengeType;
 
 use super::fixture::{Bench, KEY_AUTHORIZATION, NAME, assert_failure};
 use crate::support::dns::DnsServer;
-use crate::support::responders::{HttpResponder, Reply};
+use crate::support::responders::{HttpResponder, Reply, common_port};
 
 /// A server that would answer rightly, and must not be asked.
 fn forbidden() -> HttpResponder {
@@ -75,7 +75,8 @@ fn own_listeners_are_never_contacted_under_any_address_of_this_machine() {
 
 #[test]
 fn each_redirect_is_judged_again() {
-    let secret = HttpResponder::start_at(([127, 0, 0, 9], 0).into(), |_| Reply::status(200, KEY_AUTHORIZATION));
+    let secret =
+        HttpResponder::start_at(([127, 0, 0, 9], common_port()).into(), |_| Reply::status(200, KEY_AUTHORIZATION));
     let port = secret.port();
     for (location, why) in [
         (format!("http://secret.internal:{port}/"), "`denied_addresses`"),
@@ -105,7 +106,8 @@ fn each_redirect_is_judged_again() {
 /// A name whose owner changes its address between two looks of ours ("rebinding") is judged by the address that would be dialled.
 #[test]
 fn a_name_that_moves_is_judged_by_where_it_has_moved() {
-    let secret = HttpResponder::start_at(([127, 0, 0, 9], 0).into(), |_| Reply::status(200, KEY_AUTHORIZATION));
+    let secret =
+        HttpResponder::start_at(([127, 0, 0, 9], common_port()).into(), |_| Reply::status(200, KEY_AUTHORIZATION));
     let port = secret.port();
     let dns = Arc::new(DnsServer::start());
     dns.add_address("moving.internal", Ipv4Addr::LOCALHOST);

@@ -317,7 +317,11 @@ impl CertificateAuthority {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::ca::acme::testing::World;
+    use crate::storage::AuditOutcome;
 
     #[test]
     fn an_issuer_that_fails_is_tried_ever_more_rarely_until_it_succeeds() {
@@ -338,5 +342,29 @@ mod tests {
         assert!(watch.may_try(1, at(70)));
         watch.tried(1, true, at(70));
         assert!(watch.may_try(1, at(70)));
+    }
+
+    #[tokio::test]
+    async fn what_another_replica_published_just_before_is_served() {
+        let world = World::new().await;
+        let ca = world.acme.ca();
+        let issuers = ca.issuers();
+        let issuer = issuers.by_name("issuing").unwrap();
+        // The second look finds that there is nothing newer than what the first one published.
+        ca.publish_due_crls().await.unwrap();
+        ca.publish_due_crls().await.unwrap();
+        let full = ca.published_crls().of_issuer(issuer.id).unwrap().clone();
+        // As another process does, of a shard.
+        let number = ca.storage().take_crl_numbers(issuer.id, 1).await.unwrap();
+        let theirs = CrlRecord { shard: 1, number, ..CrlRecord::clone(&full) };
+        let event = ca.event(&Caller::system(), "crl.publish", AuditOutcome::Success, String::new(), json!({}));
+        assert_eq!(ca.storage().publish_crls(vec![Arc::new(theirs)], event).await.unwrap(), [true]);
+        // This one publishes the full CRL before it looks, and with a greater number.
+        let published = ca.publish(&Caller::system(), issuer, Occasion::Request).await.unwrap().unwrap();
+        assert!(published.iter().all(|crl| crl.shard == 0 && crl.number > number), "{published:?}");
+        let served = || ca.published_crls().find(issuer.id, 1, false).map(|crl| crl.number);
+        assert_eq!(served(), None);
+        ca.publish_due_crls().await.unwrap();
+        assert_eq!(served(), Some(number));
     }
 }

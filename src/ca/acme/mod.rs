@@ -16,7 +16,7 @@ pub mod settings;
 mod test_support;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-mod testing;
+pub(super) mod testing;
 pub mod validation;
 
 use std::sync::Arc;

@@ -144,8 +144,8 @@ impl ChallengeValidator for Script {
 
 /// An ACME server with what it stands on.
 #[derive(Debug)]
-pub(super) struct World {
-    pub(super) acme: Arc<Acme>,
+pub(in crate::ca) struct World {
+    pub(in crate::ca) acme: Arc<Acme>,
     pub(super) clock: Arc<TestClock>,
     pub(super) validator: Arc<Script>,
     pub(super) settings: AcmeSettings,
@@ -153,7 +153,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
+    pub(in crate::ca) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 

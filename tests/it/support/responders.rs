@@ -148,8 +148,8 @@ impl Drop for HttpResponder {
     }
 }
 
-/// Returns a port for listeners on several loopback addresses: below those that the system gives to connections, each of which would take a port on
-/// every address that it is bound to later.
+/// Returns a port for listeners on several loopback addresses. It is below those that the system gives to connections: one that is free on the first
+/// address may by then be a connection's on the second.
 pub(crate) fn common_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(20_000);
     loop {

@@ -43,11 +43,8 @@ impl<'a> CertificateRows<'a> {
     /// Adds a certificate under a row.
     pub(super) fn push(&mut self, id: i64, certificate: &'a NewCertificate) -> Result<()> {
         self.certificates.push(NewCertificateRow::new(id, certificate, certificate.issuer_id)?);
-        self.names.extend(certificate.names.iter().map(|name| NewName {
-            certificate_id: id,
-            name_type: names::type_code(name.name_type()),
-            search_key: names::search_key(name),
-        }));
+        let names = names::search_keys(&certificate.names).into_iter();
+        self.names.extend(names.map(|(name_type, search_key)| NewName { certificate_id: id, name_type, search_key }));
         self.labels.extend(certificate.labels.iter().map(|(key, value)| NewLabel { certificate_id: id, key, value }));
         Ok(())
     }
